@@ -1,0 +1,136 @@
+"""Everything that is run on petfleet: `nox -s demo`, `nox -s tests`, `nox -l` for the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10.14"  # the first with options.download_python
+
+SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
+REQUIRED_IN_CI = ["3.11", "3.13"]
+IN_CI = bool(os.environ.get("CI"))
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+nox.options.sessions = ["tests", "lint", "typing"]
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+# Only Pythons that are there: a missing one is reported as skipped, in CI it is an error.
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = IN_CI
+
+
+def is_there(version: str) -> bool:
+    """Say whether this Python runs. Only running it tells: a pyenv shim answers to every version's name."""
+    executable = shutil.which(f"python{version}")
+    if executable is None:
+        return False
+    return subprocess.run([executable, "-c", ""], capture_output=True).returncode == 0
+
+
+def pythons() -> list[str]:
+    """Return the versions to test on: in CI the required ones and whatever else is there."""
+    # A Python newer than this list may be the only one there; the tests must not all be skipped then.
+    known = SUPPORTED if OWN in SUPPORTED else [*SUPPORTED, OWN]
+    return [v for v in known if not IN_CI or v in REQUIRED_IN_CI or v == OWN or is_there(v)]
+
+
+def group(*names: str) -> tuple[str, ...]:
+    """Return the requirements of dependency groups (older pips do not know `--group`)."""
+    return nox.project.dependency_groups(PROJECT, *names)
+
+
+built: list[str] = []  # the one wheel of this run
+
+
+def install_wheel(session: nox.Session, *requirements: str) -> None:
+    """Install petfleet as its users get it: the wheel, built once a run, never the source tree."""
+    if not built:
+        wheels = session.cache_dir / "wheel"
+        shutil.rmtree(wheels, ignore_errors=True)
+        pip_wheel = ("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".")
+        session.run(*pip_wheel, silent=True)
+        built.extend(map(str, wheels.glob("petfleet-*.whl")))
+    session.install(*built, *requirements)
+    # In a reused environment pip keeps an older build of the same version.
+    session.install("--force-reinstall", "--no-deps", *built)
+    session.env["PYTHONPATH"] = None  # whatever it was, no source tree gets in front of the wheel
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Four processes, one of them killed, and not one acknowledged change lost."""
+    install_wheel(session, *group("demo"))
+    session.run("python", "examples/demo.py", *session.posargs)
+
+
+@nox.session(python=pythons())
+def tests(session: nox.Session) -> None:
+    """Run the suite on the built wheel; every line and branch must run, unless arguments narrow the suite."""
+    install_wheel(session, *group("test"))
+    data = session.cache_dir / f"coverage-{session.python}"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    session.env["COVERAGE_FILE"] = str(data.resolve() / "data")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format with ruff (`ruff check --fix` and `ruff format` mend most of it)."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types: mypy strict on all code, a second checker on the calls of the public face."""
+    install_wheel(session, *group("typing"))
+    session.run("mypy", "src", "tests", "benchmarks", "examples")
+    session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})  # do not ask for newer releases
+
+
+@nox.session(python=SUPPORTED[0])
+def minimums(session: nox.Session) -> None:
+    """Run the suite on the oldest Python with the oldest dependencies that pyproject.toml allows."""
+    pins = [requirement.replace(">=", "==") for requirement in PROJECT["project"]["dependencies"]]
+    if not all(pin.count("==") == 1 for pin in pins):
+        session.error(f"each dependency needs one lower bound and nothing else: {pins}")
+    install_wheel(session, *pins, *group("test"))
+    session.log("with %s", ", ".join(pins))
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build dist/ as it would be uploaded, and check what is in it."""
+    session.install(*group("build"))
+    dist = Path("dist")
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", silent=True)  # the wheel from the sdist: that must be complete
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    (wheel,) = dist.glob("*.whl")
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    wanted = {path.relative_to("src").as_posix() for path in Path("src/petfleet").rglob("*.py")}
+    wanted.add("petfleet/py.typed")
+    if packed != wanted:
+        session.error(f"{wheel}: missing {sorted(wanted - packed)}, not wanted {sorted(packed - wanted)}")
+    session.log("%s: %d files, py.typed among them", wheel, len(packed))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the figures that the README gives."""
+    install_wheel(session)
+    session.run("python", "benchmarks/speed.py", *session.posargs)

@@ -1,0 +1,39 @@
+"""Fleets of pet personas, one small TOML file per user: awaitable, durable, safe among tasks, threads and processes."""
+
+from petfleet.batching import FleetStoreStatistics
+from petfleet.codec import dumps, loads
+from petfleet.errors import (
+    FleetConflictError,
+    FleetError,
+    FleetFormatError,
+    FleetNotFoundError,
+    InvalidNameError,
+    LockTimeoutError,
+    PetAlreadyInFleetError,
+    PetNotInFleetError,
+    UnconfirmedCommitError,
+)
+from petfleet.fleet import PetFleet, PetHandle, per_pet_memory_key, shared_memory_key
+from petfleet.layout import fleet_path
+from petfleet.store import FleetStore
+
+__all__ = [
+    "FleetConflictError",
+    "FleetError",
+    "FleetFormatError",
+    "FleetNotFoundError",
+    "FleetStore",
+    "FleetStoreStatistics",
+    "InvalidNameError",
+    "LockTimeoutError",
+    "PetAlreadyInFleetError",
+    "PetFleet",
+    "PetHandle",
+    "PetNotInFleetError",
+    "UnconfirmedCommitError",
+    "dumps",
+    "fleet_path",
+    "loads",
+    "per_pet_memory_key",
+    "shared_memory_key",
+]

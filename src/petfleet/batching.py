@@ -1,0 +1,384 @@
+"""Group commit: changes wait per user, worker threads commit them in batches and wake the waiting tasks.
+
+The event loop only enqueues, waits and wakes. For each user with waiting changes exactly one job is under way: in the
+thread pool, or parked while the user's lock is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import math
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from petfleet.changes import Batch, Change, Kind, fail
+from petfleet.errors import LockTimeoutError
+from petfleet.fleet import PetFleet
+from petfleet.parking import Parking
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("petfleet")
+_MOST_IN_BATCH: Final = 512  # so that no one holds a lock for seconds
+_SPIN_SECONDS: Final = 0.01  # how long a worker retries a refused lock before the user is parked
+_SPIN_PAUSE: Final = 0.0002
+_PEEK_THREADS: Final = 4
+_LONG_WAIT: Final = 1.0  # seconds; a longer wait for a lock is worth a warning
+
+
+class Backend(Protocol):
+    """Where fleets live: plain blocking code."""
+
+    def commit(self, user_id: str, batch: Batch) -> bool: ...
+
+    def is_free(self, user_id: str) -> bool: ...
+
+    def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStoreStatistics:
+    """What a store has done in this process so far.
+
+    Attributes:
+        commits: batches carried out under a lock, loads included.
+        changes: calls that those batches carried.
+        largest_batch: the most calls in one batch.
+        lock_waits: how often a lock was found held by someone else.
+        lock_wait_seconds: how long all of those waits took.
+    """
+
+    commits: int = 0
+    changes: int = 0
+    largest_batch: int = 0
+    lock_waits: int = 0
+    lock_wait_seconds: float = 0.0
+
+
+class _Call(Change):
+    """A change, and the task that waits for it."""
+
+    __slots__ = ("_wake", "deadline", "done", "enqueued", "once", "withdrawn")
+
+    done: asyncio.Event | anyio.Event
+    _wake: Callable[..., object]
+
+    def __init__(self, apply: Callable[[PetFleet | None], PetFleet | None], kind: Kind, lock_timeout: float) -> None:
+        super().__init__(apply, kind)
+        self.enqueued = time.monotonic()
+        self.once = lock_timeout == 0
+        self.deadline = math.inf if self.once else self.enqueued + lock_timeout
+        self.withdrawn = False
+        self.done, self._wake = _signal()
+
+    @staticmethod
+    def post(calls: list[_Call]) -> None:
+        """Wake the tasks of these calls, all of one event loop in one go."""
+        loops: dict[Callable[..., object], list[_Call]] = {}
+        for call in calls:
+            loops.setdefault(call._wake, []).append(call)
+        for wake, woken in loops.items():
+            try:
+                wake(_wake_all, woken)
+            except RuntimeError:
+                pass  # the loop is closed: no task waits any more
+
+
+def _wake_all(calls: list[_Call]) -> None:
+    for call in calls:
+        call.done.set()
+
+
+def _signal() -> tuple[asyncio.Event | anyio.Event, Callable[..., object]]:
+    """Return an event of the running loop, and what calls a function there from any thread.
+
+    Not anyio's own way back from a thread: that one waits for the loop, which may be closed by then.
+    """
+    try:
+        # A third of the time of anyio's event, of which every call needs one. Not the running loop decides: under
+        # trio's guest mode that may be asyncio's, and then there is no asyncio task.
+        if asyncio.current_task() is not None:
+            return asyncio.Event(), asyncio.get_running_loop().call_soon_threadsafe
+    except RuntimeError:
+        pass  # no asyncio here
+    loop: Any = anyio.lowlevel.current_token().native_token
+    return anyio.Event(), loop.run_sync_soon
+
+
+class _Queue:
+    """One user's waiting changes, and those that the commit under way has taken."""
+
+    def __init__(self, batching: Batching, user_id: str) -> None:
+        self._batching = batching
+        self.user_id = user_id
+        self.waiting: deque[_Call] = deque()
+        self.taken: list[_Call] = []
+        self.late: list[_Call] = []  # found past their deadline
+        self.job: object | None = None
+        self.refused_at: float | None = None
+
+    def may_create(self) -> bool:
+        with self._batching.mutex:
+            return any(call.kind >= Kind.CREATE and not call.withdrawn for call in self.waiting)
+
+    def take(self) -> list[_Call]:
+        now = time.monotonic()
+        with self._batching.mutex:
+            while self.waiting and len(self.taken) < _MOST_IN_BATCH:
+                call = self.waiting.popleft()
+                if not call.withdrawn:
+                    (self.taken if now <= call.deadline else self.late).append(call)
+        return self.taken
+
+    def put_back(self) -> None:
+        with self._batching.mutex:
+            self.waiting.extendleft(reversed(self.taken))
+            self.taken = []
+
+
+class Batching:
+    """Carries calls from tasks to a backend and back.
+
+    Args:
+        backend: what performs the commits.
+        lock_timeout: seconds that a call waits for a user's lock; 0 tries once.
+        threads: the most commits at the same time.
+    """
+
+    def __init__(self, backend: Backend, lock_timeout: float, threads: int) -> None:
+        self._backend = backend
+        self._lock_timeout = lock_timeout
+        self._threads = threads
+        self._start_clean()
+        _alive.add(self)
+
+    def _start_clean(self) -> None:
+        """Begin without queues and threads: when made, and in a forked child, which has none of the threads."""
+        self.mutex = threading.Lock()
+        self._queues: dict[str, _Queue] = {}
+        self._workers: ThreadPoolExecutor | None = None
+        self._peekers: ThreadPoolExecutor | None = None
+        self._parking = Parking(self._look)
+        self._spinning = 0
+        self._commits = self._changes = self._largest = self._waits = 0
+        self._wait_seconds = 0.0
+
+    # --- in the event loop -------------------------------------------------------------------------------------------
+
+    async def call(
+        self, user_id: str, apply: Callable[[PetFleet | None], PetFleet | None], kind: Kind
+    ) -> PetFleet | None:
+        """Have a change carried out, and return the fleet right after it.
+
+        Cancelled before the change was taken, it never happens; later it happens whole.
+        """
+        call = _Call(apply, kind, self._lock_timeout)
+        self._enqueue(user_id, call)
+        try:
+            await call.done.wait()
+        except BaseException:
+            # A flag and no lock: the garbage collector may close a dead loop's coroutine inside any lock of ours.
+            call.withdrawn = True
+            raise
+        if call.error is not None:
+            try:
+                raise call.error
+            finally:
+                call.error = None  # or the error, its traceback and this frame would keep each other alive
+        return call.result
+
+    async def peek(self, read: Callable[[], T]) -> T:
+        """Return what ``read`` returns, in a thread that no commit can occupy."""
+        call = _Call(lambda fleet: fleet, Kind.READ, 0)
+        results: list[T] = []
+
+        def job() -> None:
+            try:
+                results.append(read())
+            except BaseException as error:  # noqa: BLE001 - it belongs to the call
+                call.error = error
+            call.post([call])
+
+        with self.mutex:
+            if self._peekers is None:
+                self._peekers = ThreadPoolExecutor(_PEEK_THREADS, "petfleet-peek")
+            _start(self._peekers, job)
+        await call.done.wait()
+        if call.error is not None:
+            try:
+                raise call.error
+            finally:
+                call.error = None
+        return results[0]
+
+    async def aclose(self) -> None:
+        """Wait for the jobs under way and end the threads; a later call starts new ones."""
+        with self.mutex:
+            pools = [pool for pool in (self._workers, self._peekers) if pool is not None]
+            self._workers = self._peekers = None
+        for pool in pools:
+            await anyio.to_thread.run_sync(pool.shutdown, abandon_on_cancel=True)
+
+    def statistics(self) -> FleetStoreStatistics:
+        """Return the counts so far."""
+        with self.mutex:
+            return FleetStoreStatistics(self._commits, self._changes, self._largest, self._waits, self._wait_seconds)
+
+    def _enqueue(self, user_id: str, call: _Call) -> None:
+        with self.mutex:
+            queue = self._queues.get(user_id)
+            if queue is None:
+                queue = self._queues[user_id] = _Queue(self, user_id)
+            queue.waiting.append(call)
+            if queue.job is None:
+                try:
+                    self._submit(queue)
+                except BaseException:
+                    queue.waiting.pop()  # no waiting call without a job
+                    del self._queues[user_id]
+                    raise
+        if call.once:
+            self._parking.hurry(queue)
+
+    # --- in any thread, with the mutex -------------------------------------------------------------------------------
+
+    def _submit(self, queue: _Queue) -> None:
+        """Put the user's job at the back of the pool's queue."""
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(self._threads, "petfleet")
+        job = queue.job = object()
+        try:
+            _start(self._workers, self._run, queue, job)
+        except BaseException:
+            queue.job = None
+            raise
+
+    # --- in a worker thread, or in the parking thread ----------------------------------------------------------------
+
+    def _run(self, queue: _Queue, job: object) -> None:
+        if queue.job is not job:
+            return  # the pool refused this job, yet kept it: its calls have their error
+        try:
+            if not self._commit(queue):
+                self._parking.park(queue, self._earliest(queue))
+                return
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the calls concerned must hear of it
+            queue.put_back()
+            fail(queue.take(), error, None)
+        self._end(queue)
+
+    def _commit(self, queue: _Queue) -> bool:
+        """Commit one batch, if any call is left; False if the lock is refused and the user is to be parked."""
+        if self._backend.commit(queue.user_id, queue):
+            return True
+        if not self._refused(queue):
+            return True
+        with self.mutex:
+            # Few at a time: many users with stuck locks must not keep the others' workers busy.
+            if self._spinning >= max(1, self._threads // 4):
+                return False
+            self._spinning += 1
+        try:
+            give_up = time.monotonic() + _SPIN_SECONDS
+            while time.monotonic() < give_up:
+                time.sleep(_SPIN_PAUSE)
+                if self._backend.commit(queue.user_id, queue):
+                    return True
+            return not self._refused(queue)
+        finally:
+            with self.mutex:
+                self._spinning -= 1
+
+    def _look(self, queue: _Queue) -> float | None:
+        """Look whether a parked user's lock is free; None when the user has a job again, or nothing to wait for."""
+        try:
+            free = self._backend.is_free(queue.user_id)
+        except Exception:  # noqa: BLE001 - the job will meet it too, and tell the calls
+            free = True
+        if not free and self._refused(queue):
+            return self._earliest(queue)
+        self._end(queue)
+        return None
+
+    def _refused(self, queue: _Queue) -> bool:
+        """Note that the lock was refused, sort out calls that wait no longer, and return whether any is left."""
+        now = time.monotonic()
+        with self.mutex:
+            if queue.refused_at is None:
+                queue.refused_at = now
+                self._waits += 1
+            left = deque[_Call]()
+            for call in queue.waiting:
+                if not call.withdrawn:
+                    (queue.late if call.once or now >= call.deadline else left).append(call)
+            queue.waiting = left
+            return bool(left)
+
+    def _earliest(self, queue: _Queue) -> float:
+        with self.mutex:
+            return min((call.deadline for call in queue.waiting), default=0)
+
+    def _end(self, queue: _Queue) -> None:
+        """End a job: wake its tasks, and put the user's next job at the back, or forget the user."""
+        calls, queue.taken = queue.taken, []
+        late, queue.late = queue.late, []
+        if late:
+            timeout = self._backend.lock_timeout(queue.user_id)
+            now = time.monotonic()
+            for call in late:
+                call.error = timeout(now - call.enqueued)
+        with self.mutex:
+            if calls:
+                self._commits += 1
+                self._changes += len(calls)
+                self._largest = max(self._largest, len(calls))
+            if (calls or late) and queue.refused_at is not None:
+                waited = time.monotonic() - queue.refused_at
+                queue.refused_at = None
+                self._wait_seconds += waited
+                if waited > _LONG_WAIT:
+                    _logger.warning("waited %.1f s for the lock of user %s", waited, queue.user_id)
+            if not queue.waiting:
+                del self._queues[queue.user_id]
+            else:
+                try:
+                    self._submit(queue)
+                except OSError as error:
+                    del self._queues[queue.user_id]
+                    fail(queue.waiting, error, None)
+                    calls += queue.waiting
+        _Call.post(calls + late)
+
+
+def _start(pool: ThreadPoolExecutor, job: Callable[..., None], *arguments: object) -> None:
+    try:
+        pool.submit(job, *arguments)
+    except RuntimeError as error:
+        raise OSError(
+            errno.EAGAIN, f"petfleet could not start a worker thread ({error}): allow the process more threads"
+        ) from error
+
+
+_alive: weakref.WeakSet[Batching] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for batching in _alive:
+        batching._start_clean()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,130 @@
+"""A batch of changes, applied one after another to what a user has. No I/O."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from petfleet import codec
+from petfleet.errors import FleetFormatError, own_copy
+from petfleet.fleet import PetFleet
+
+
+class Kind(enum.IntEnum):
+    """What a change may do; each may do what the ones before it may."""
+
+    READ = 0  # leaves the fleet as it is
+    CHANGE = 1
+    CREATE = 2  # makes a fleet where there is none
+    OVERWRITE = 3  # replaces a file that cannot be parsed
+
+
+class Change:
+    """A function from the stored fleet (None: there is none) to the next one, and what came of it."""
+
+    __slots__ = ("apply", "error", "kind", "result")
+
+    def __init__(self, apply: Callable[[PetFleet | None], PetFleet | None], kind: Kind) -> None:
+        self.apply = apply
+        self.kind = kind
+        self.result: PetFleet | None = None
+        self.error: BaseException | None = None
+
+
+class Batch(Protocol):
+    """The changes that wait for one user's commit."""
+
+    def may_create(self) -> bool:
+        """Return whether a waiting change may create a fleet."""
+
+    def take(self) -> Sequence[Change]:
+        """Take the waiting changes: from now on they happen whole, or fail."""
+
+    def put_back(self) -> None:
+        """Make the taken changes wait again, before all others: nothing has happened."""
+
+
+class State:
+    """What a user has: a fleet, no fleet, or a file that means none (``error``)."""
+
+    __slots__ = ("_text", "error", "fleet", "overwritable")
+
+    def __init__(
+        self,
+        fleet: PetFleet | None = None,
+        text: str | None = None,
+        *,
+        error: FleetFormatError | None = None,
+        overwritable: bool = False,
+    ) -> None:
+        self.fleet = fleet
+        self._text = text
+        self.error = error
+        self.overwritable = overwritable
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is nothing at all."""
+        return self.fleet is None and self.error is None
+
+    @property
+    def text(self) -> str | None:
+        """What ``dumps`` makes of the fleet; None without one."""
+        if self._text is None and self.fleet is not None:
+            try:
+                self._text = codec.written(self.fleet)
+            except ValueError:
+                self._text = ""  # readable in its own layout but too large in ours: no change may equal it
+        return self._text
+
+
+ABSENT: Final = State()
+
+
+def apply(changes: Sequence[Change], before: State) -> tuple[State, int]:
+    """Apply the changes in order; each gets its result or error, and one that fails has no part in the next.
+
+    Returns:
+        What the user is to have, and the index of the first change whose outcome rests on something not yet written
+        (the number of changes if nothing is to be written).
+    """
+    now = before
+    first = len(changes)
+    for index, change in enumerate(changes):
+        try:
+            after = _after(change, now)
+        except BaseException as error:  # noqa: BLE001 - it belongs to the one call, whatever it is
+            change.error = error
+            continue
+        change.result = after.fleet
+        if after is not now:
+            now = after
+            first = min(first, index)
+    # Together they may have changed nothing, like an add and a remove.
+    if now is before or (now.error is before.error and now.text == before.text):
+        return before, len(changes)
+    return now, first
+
+
+def _after(change: Change, now: State) -> State:
+    if now.error is not None and not (now.overwritable and change.kind is Kind.OVERWRITE):
+        raise own_copy(now.error)
+    fleet = change.apply(now.fleet)
+    if fleet is now.fleet and now.error is None:
+        return now
+    if fleet is None:
+        return ABSENT
+    # Checked before the next change sees it: what cannot be written must fail this call alone.
+    text = codec.written(fleet)
+    return now if text == now.text else State(fleet, text)
+
+
+def fail(changes: Sequence[Change], error: BaseException, before: State | None) -> None:
+    """Give each change an error of its own; reads are answered from ``before``, if that still stands."""
+    for change in changes:
+        if before is not None and change.kind is Kind.READ:
+            change.result = before.fleet
+            change.error = None if before.error is None else own_copy(before.error)
+        else:
+            change.error = own_copy(error)

@@ -1,0 +1,283 @@
+"""Durable files inside one directory: read, replace, remove, sync. Blocking, and ignorant of what the files hold."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+import sys
+import time
+from typing import Final, NamedTuple
+
+from petfleet.errors import FleetFormatError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover (Windows)
+    _FULL_SYNC: int | None = None
+else:
+    # macOS: fsync leaves the data in the drive's cache.
+    _FULL_SYNC = getattr(fcntl, "F_FULLFSYNC", None)
+
+_WINDOWS = sys.platform == "win32"
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+_NO_BLOCK: Final = getattr(os, "O_NONBLOCK", 0)
+_BINARY: Final = getattr(os, "O_BINARY", 0)
+_DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
+_TEMPORARY = re.compile(r"\.[^/]+\.[0-9a-f]{16}\.tmp")
+_RENAME_SECONDS = 1.0  # how long a refused rename is retried on Windows
+
+
+class Stored(NamedTuple):
+    """A file as it was read; ``data`` is None where it was larger than asked for."""
+
+    data: bytes | None
+    status: os.stat_result
+
+
+def identity(status: os.stat_result) -> str:
+    """Return what tells one written content from another; unlike ctime, a rename leaves all of it alone."""
+    return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def open_regular(path: str, flags: int, mode: int = 0o600) -> tuple[int, os.stat_result]:
+    """Open a regular file, never following a link and never waiting for a pipe's other end.
+
+    Raises:
+        FleetFormatError: something else stands there.
+    """
+    try:
+        fd = os.open(path, flags | _NO_FOLLOW | _NO_BLOCK | _BINARY, mode)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        # A link, a directory or a socket is refused with an errno of its own; none says what stands there.
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            _refuse_irregular(path, os.lstat(path))
+        raise
+    try:
+        status = os.fstat(fd)
+        _refuse_irregular(path, status)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, status
+
+
+def _refuse_irregular(path: str, status: os.stat_result) -> None:
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        names = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe"}
+        raise FleetFormatError(path, f"a regular file, not {names.get(kind, 'a device or socket')}")
+
+
+def read(path: str, most_bytes: int) -> Stored | None:
+    """Return the file's whole content; None only if there is no such file."""
+    try:
+        fd, status = open_regular(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        with naming(path):
+            return Stored(_read_all(fd, status.st_size, most_bytes), status)
+    finally:
+        os.close(fd)
+
+
+def _read_all(fd: int, size: int, most_bytes: int) -> bytes | None:
+    if size > most_bytes:
+        return None
+    data = os.read(fd, size + 1)
+    # A read may return less than there is; one byte more was asked for, so that only a grown file returns more.
+    while len(data) != size and (more := os.read(fd, most_bytes + 1 - len(data))):
+        data += more
+        if len(data) > most_bytes:
+            return None
+    return data
+
+
+def exists(path: str) -> bool:
+    """Return whether anything has that name; an error that leaves it open is raised."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def unchanged(path: str, before: os.stat_result | None) -> bool:
+    """Return whether the name still means the file that was read, unwritten since; None: still means nothing."""
+    try:
+        now = os.lstat(path)
+    except FileNotFoundError:
+        return before is None
+    return before is not None and (now.st_ino, now.st_size, now.st_ctime_ns) == (
+        before.st_ino,
+        before.st_size,
+        before.st_ctime_ns,
+    )
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of ``data``: a write may take less than it was given."""
+    while (taken := os.write(fd, data)) < len(data):
+        data = data[taken:]
+
+
+def temporary_name(path: str) -> str:
+    """Return a name beside ``path`` that no one else uses, and that :func:`sweep` knows."""
+    directory, _, name = path.rpartition(os.sep)
+    # Never a fixed name: after a split lock two writers would write into and rename the same file.
+    return f"{directory}{os.sep}.{name}.{secrets.token_hex(8)}.tmp"
+
+
+def write_new(path: str, data: bytes, like: os.stat_result | None) -> str:
+    """Write ``data`` durably into a file that must not exist yet, and return its identity.
+
+    It gets the mode (and, for root, the owner) of ``like``, or 0600 (and the directory's owner). Its name is not
+    durable, and on an error it is left behind.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY, 0o600)
+    try:
+        with naming(path):
+            if like is not None and stat.S_IMODE(like.st_mode) != 0o600:
+                os.chmod(path if _WINDOWS else fd, stat.S_IMODE(like.st_mode))
+            adopt(fd, os.path.dirname(path) if like is None else like)
+            write_all(fd, data)
+            _sync(fd)
+            return identity(os.fstat(fd))
+    finally:
+        os.close(fd)
+
+
+def adopt(target: int | str, like: os.stat_result | str) -> None:
+    """Give a file that root makes in another account's place to that account; nothing for anyone but root."""
+    if _WINDOWS or os.geteuid() != 0:
+        return
+    owner = os.stat(like) if isinstance(like, str) else like
+    if (owner.st_uid, owner.st_gid) != (0, 0):
+        os.chown(target, owner.st_uid, owner.st_gid)
+
+
+def rename(source: str, target: str) -> None:
+    """Rename a file over another; on Windows, try again for a bounded time while someone holds the target open."""
+    give_up = time.monotonic() + _RENAME_SECONDS
+    while True:
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if not _WINDOWS or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+
+
+def remove(path: str) -> None:
+    """Remove a file if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def remove_directory(path: str) -> None:
+    """Remove a directory if it is there and empty."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def sweep(path: str) -> None:
+    """Remove the temporary files of writers of ``path`` that did not live to rename them."""
+    directory, name = os.path.split(path)
+    for entry in os.listdir(directory):
+        if entry.startswith(f".{name}.") and _TEMPORARY.fullmatch(entry):
+            remove(os.path.join(directory, entry))
+
+
+def make_directories(path: str) -> None:
+    """Make a directory and what is missing above it, mode 0700. Nothing of it is synced."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        parent = os.path.dirname(path)
+        if parent == path:
+            raise
+        make_directories(parent)
+        os.mkdir(path, 0o700)
+    adopt(path, os.path.dirname(path))
+
+
+class Directory:
+    """An open directory, to sync it even after someone has moved it."""
+
+    __slots__ = ("_fd", "_path")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1 if _WINDOWS else os.open(path, os.O_RDONLY | _DIRECTORY)
+
+    def sync(self) -> None:
+        """Make the names in it durable. Windows has no call for that."""
+        if self._fd >= 0:
+            with naming(self._path):
+                _sync(self._fd)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    directory = Directory(path)
+    try:
+        directory.sync()
+    finally:
+        directory.close()
+
+
+def sync_file(path: str) -> None:
+    """Make a file's content durable, whoever wrote it."""
+    fd, _ = open_regular(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
+    try:
+        with naming(path):
+            _sync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync(fd: int) -> None:
+    if _FULL_SYNC is not None:
+        try:
+            fcntl.fcntl(fd, _FULL_SYNC)
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
+                raise
+        else:
+            return
+    os.fsync(fd)
+
+
+class naming:  # noqa: N801 - reads as a statement; contextlib's form costs as much as the system call inside
+    """Name the file in errors of calls on its descriptor, which do not."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = self._path

@@ -1,0 +1,162 @@
+"""Every error that petfleet raises.
+
+::
+
+    FleetError
+     ├─ FleetNotFoundError(user_id)                           LookupError
+     ├─ PetNotInFleetError(user_id, pet_name)                 LookupError
+     ├─ PetAlreadyInFleetError(user_id, pet_name)             ValueError
+     ├─ InvalidNameError(name, rule)                          ValueError
+     ├─ FleetFormatError(path, expected, line, column)        ValueError
+     ├─ FleetConflictError(user_id, current)                  RuntimeError
+     ├─ LockTimeoutError(path, waited, holder)                TimeoutError, so an OSError
+     └─ UnconfirmedCommitError(path)                          OSError
+
+Catch the last two before ``OSError``: they are both. An ``OSError`` of the operating system (disk full, no
+permission) passes unchanged, with its errno and file name.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from petfleet.fleet import PetFleet
+
+
+class FleetError(Exception):
+    """Base class of every error that petfleet itself raises."""
+
+    _fields: ClassVar[tuple[str, ...]] = ()
+
+    # The default would call the class with the finished message instead of its fields.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, name) for name in self._fields), self.__dict__
+
+
+class FleetNotFoundError(FleetError, LookupError):
+    """The user has no fleet, and the call does not create one."""
+
+    _fields = ("user_id",)
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"fleet not found for user {user_id}")
+        self.user_id = user_id
+
+
+class PetNotInFleetError(FleetError, LookupError):
+    """The fleet holds no pet of that name."""
+
+    _fields = ("user_id", "pet_name")
+
+    def __init__(self, user_id: str, pet_name: str) -> None:
+        super().__init__(f"pet {pet_name} not in fleet")
+        self.user_id = user_id
+        self.pet_name = pet_name
+
+
+class PetAlreadyInFleetError(FleetError, ValueError):
+    """The fleet already holds a pet of that name."""
+
+    _fields = ("user_id", "pet_name")
+
+    def __init__(self, user_id: str, pet_name: str) -> None:
+        super().__init__(
+            f"pet {pet_name} already in fleet of user {user_id}: "
+            "choose another name, or change that pet with update and with_replaced"
+        )
+        self.user_id = user_id
+        self.pet_name = pet_name
+
+
+class InvalidNameError(FleetError, ValueError):
+    """A user id or pet name breaks a rule; ``rule`` says which."""
+
+    _fields = ("name", "rule")
+
+    def __init__(self, name: str, rule: str) -> None:
+        super().__init__(f"invalid name {name!r}: {rule}")
+        self.name = name
+        self.rule = rule
+
+
+class FleetFormatError(FleetError, ValueError):
+    """A file or text is not a fleet; ``expected`` says what should be there.
+
+    ``path`` is None for a text given to :func:`petfleet.loads`; ``line`` and ``column`` count from 1 and are None
+    where they are unknown.
+    """
+
+    _fields = ("path", "expected", "line", "column")
+
+    def __init__(self, path: str | None, expected: str, line: int | None = None, column: int | None = None) -> None:
+        where = "fleet text" if path is None else path
+        if line is not None:
+            where += f", line {line}"
+        if column is not None:
+            where += f", column {column}"
+        way_out = "" if path is None else "; repair it, or replace an unparsable file with save(fleet, overwrite=True)"
+        super().__init__(f"{where}: expected {expected}{way_out}")
+        self.path = path
+        self.expected = expected
+        self.line = line
+        self.column = column
+
+
+class FleetConflictError(FleetError, RuntimeError):
+    """``save`` would have discarded what is stored now; ``current`` is that fleet, or None where there is none."""
+
+    _fields = ("user_id", "current")
+
+    def __init__(self, user_id: str, current: PetFleet | None) -> None:
+        state = "no longer exists" if current is None else "exists and is not the one being replaced"
+        super().__init__(
+            f"fleet of user {user_id} {state}: use add or update, or pass replacing=<the fleet you loaded>"
+        )
+        self.user_id = user_id
+        self.current = current
+
+
+class LockTimeoutError(FleetError, TimeoutError):
+    """The user's lock could not be had in time; nothing was changed.
+
+    ``waited`` is in seconds; ``holder`` reads like ``pid 4242 on web-3``, or is None where it is unknown.
+    """
+
+    _fields = ("path", "waited", "holder")
+
+    def __init__(self, path: str, waited: float, holder: str | None) -> None:
+        super().__init__(
+            f"{path} still not free after {waited:.3g} s, held by {holder or 'an unknown holder'}: "
+            "try again later, see what the holder does, or raise lock_timeout"
+        )
+        self.path = path
+        self.waited = waited
+        self.holder = holder
+
+
+class UnconfirmedCommitError(FleetError, OSError):
+    """The change is in place, but may or may not survive a power cut: syncing its directory failed.
+
+    The next call for this user writes the same content again durably, or fails in its turn: ``load`` to see.
+    """
+
+    _fields = ("path",)
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path}: the change is in place but may or may not survive a power cut, since syncing its directory "
+            "failed; check the disk, then load to see what stands"
+        )
+        self.path = path
+
+
+def own_copy(error: BaseException) -> BaseException:
+    """Return an equal error for one of several calls that fail for the same reason: each raises its own object."""
+    try:
+        twin = copy.copy(error)
+    except Exception:  # noqa: BLE001 - a class of someone else's that cannot be copied
+        twin = RuntimeError(f"{type(error).__name__}: {error}")
+    twin.__cause__ = error if type(twin) is not type(error) else error.__cause__
+    return twin

@@ -1,0 +1,319 @@
+"""Fleets in files: one commit, top to bottom, in blocking code."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Generator, Sequence
+from typing import Final, NamedTuple
+
+from petfleet import changes, codec, disk
+from petfleet.changes import ABSENT, Batch, Change, Kind, State
+from petfleet.errors import FleetFormatError, InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
+from petfleet.fleet import PetFleet
+from petfleet.layout import FLEET_FILE, LOCK_FILE
+from petfleet.lock import UserLock, holder
+from petfleet.memory import Memory
+from petfleet.names import check_user_id
+
+_logger = logging.getLogger("petfleet")
+_MOST_RESTARTS: Final = 20  # before a commit gives way, as if the lock were busy
+
+
+class _OvertakenError(Exception):
+    """The lock, the directory or the file was replaced under the commit; nothing has happened."""
+
+
+class _Known(NamedTuple):
+    """The last bytes that a user's commit saw, and what they mean."""
+
+    data: bytes | None
+    state: State
+
+
+class _Place:
+    """Where one user's files are."""
+
+    __slots__ = ("directory", "fleet", "lock", "user_id")
+
+    def __init__(self, root: str, user_id: str) -> None:
+        self.user_id = user_id
+        self.directory = f"{root}{os.sep}{user_id}"
+        self.fleet = f"{self.directory}{os.sep}{FLEET_FILE}"
+        self.lock = f"{self.directory}{os.sep}{LOCK_FILE}"
+
+
+class FileBackend:
+    """Fleets under one root directory. May be called from any thread, for one user from several at once."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        # Bytes are compared, so this cannot be stale. Who is in it was also looked at for leftovers of a power cut.
+        self._known: Memory[str, _Known] = Memory(1024, 2 * 1024 * 1024)
+        self._anchored: tuple[int, int] | None = None  # the root whose own name is known to be durable
+
+    # --- what the rooms above call -----------------------------------------------------------------------------------
+
+    def commit(self, user_id: str, batch: Batch) -> bool:
+        """Apply what waits in ``batch`` to the stored fleet, and make the outcome durable.
+
+        Returns:
+            True when the changes have their results or errors; False if the lock is busy, and none was taken.
+
+        Raises:
+            OSError, FleetFormatError: the whole batch fails; nothing was changed.
+        """
+        place = _Place(self._root, user_id)
+        vanished: FileNotFoundError | None = None
+        for _ in range(_MOST_RESTARTS):
+            try:
+                return self._attempt(place, batch)
+            except _OvertakenError:
+                vanished = None
+            except FileNotFoundError as error:  # the directory may vanish between any two steps
+                vanished = error
+            batch.put_back()
+        if vanished is not None:
+            raise vanished
+        return False
+
+    def is_free(self, user_id: str) -> bool:
+        """Return whether the user's lock could be had just now."""
+        try:
+            lock = UserLock(_Place(self._root, user_id).lock, create=False)
+        except FileNotFoundError:
+            return True
+        try:
+            return lock.try_acquire()
+        finally:
+            lock.close()
+
+    def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
+        """Return what makes the errors of calls that waited in vain for this user's lock, from the seconds waited."""
+        path = _Place(self._root, user_id).lock
+        held_by = holder(path)
+        return lambda waited: LockTimeoutError(path, waited, held_by)
+
+    def peek(self, user_id: str) -> PetFleet | None:
+        """Return the fleet as its file is now, without the lock; None if there is none."""
+        place = _Place(self._root, user_id)
+        state = self._state(place, disk.read(place.fleet, codec.MOST_BYTES))
+        if state.error is not None:
+            raise own_copy(state.error)
+        return state.fleet
+
+    def users(self) -> Generator[str, None, None]:
+        """Yield the ids that have a fleet, in no order."""
+        try:
+            entries = os.scandir(self._root)
+        except FileNotFoundError:
+            return
+        with entries:
+            for entry in entries:
+                try:
+                    check_user_id(entry.name)
+                    found = disk.exists(os.path.join(entry.path, FLEET_FILE))
+                except (InvalidNameError, NotADirectoryError):
+                    continue  # not ours
+                if found:
+                    yield entry.name
+
+    # --- one commit --------------------------------------------------------------------------------------------------
+
+    def _attempt(self, place: _Place, batch: Batch) -> bool:
+        lock = self._open_lock(place, batch)
+        if lock is None:
+            return True
+        try:
+            if not lock.try_acquire():
+                return False
+            if not lock.is_at_path():
+                raise _OvertakenError
+            # Only now: whatever has arrived meanwhile joins this batch.
+            self._commit(place, lock, batch.take())
+            return True
+        finally:
+            lock.close()
+
+    def _open_lock(self, place: _Place, batch: Batch) -> UserLock | None:
+        """Open the user's lock file; None if there is nothing to lock, and the batch was answered."""
+        try:
+            return UserLock(place.lock, create=False)
+        except FileNotFoundError:
+            pass
+        if batch.may_create():
+            disk.make_directories(place.directory)
+        else:
+            # Taken before the look: what arrives later must not be answered by it.
+            taken = batch.take()
+            if any(change.kind >= Kind.CREATE for change in taken):
+                raise _OvertakenError
+            if not disk.exists(place.fleet):
+                if disk.exists(place.lock):
+                    raise _OvertakenError
+                changes.apply(taken, ABSENT)
+                return None
+            batch.put_back()
+        return UserLock(place.lock, create=True)
+
+    def _commit(self, place: _Place, lock: UserLock, taken: Sequence[Change]) -> None:
+        if self._known.get(place.user_id) is None:
+            _tidy(disk.sweep, place.fleet)
+        stored = self._read_durable(place, lock)
+        before = self._state(place, stored)
+        after, first = changes.apply(taken, before)
+        data = None if stored is None else stored.data
+        if after is not before:
+            try:
+                if after.fleet is not None and after.text is not None:
+                    codec.confirm(after.text, after.fleet)  # each piece was; this is about the whole
+                    data = after.text.encode()
+                else:
+                    data = None
+                self._write(place, lock, stored, data)
+            except (_OvertakenError, FileNotFoundError):
+                raise
+            except Exception as error:  # noqa: BLE001 - it goes to the calls
+                unconfirmed = isinstance(error, UnconfirmedCommitError)
+                changes.fail(taken[first:], error, None if unconfirmed else before)
+                self._known.forget(place.user_id)
+                return
+        _logger.debug(
+            "%s: committed %d calls, %s", place.fleet, len(taken), "a write" if after is not before else "no write"
+        )
+        if after.absent:
+            self._leave_nothing(place, sync=after is not before)
+        else:
+            # A fleet holds about three times the bytes of its text.
+            self._known.put(place.user_id, _Known(data, after), 4 * len(data or b""))
+
+    def _state(self, place: _Place, stored: disk.Stored | None) -> State:
+        if stored is None:
+            return ABSENT
+        known = self._known.get(place.user_id)
+        if known is not None and stored.data is not None and known.data == stored.data:
+            return known.state
+        if stored.data is None:
+            size = stored.status.st_size
+            too_large = FleetFormatError(place.fleet, f"at most {codec.MOST_BYTES} bytes, not {size}")
+            return State(error=too_large, overwritable=True)
+        try:
+            return State(codec.loads(stored.data, user_id=place.user_id))
+        except FleetFormatError as error:
+            located = FleetFormatError(place.fleet, error.expected, error.line, error.column)
+            owner = codec.user_id_in(stored.data)
+            return State(error=located, overwritable=owner is None or owner == place.user_id)
+
+    def _read_durable(self, place: _Place, lock: UserLock) -> disk.Stored | None:
+        """Read the fleet file, and make sure that what was read is on disk."""
+        marker = lock.marker()
+        stored = disk.read(place.fleet, codec.MOST_BYTES)
+        if marker is not None and marker.state == "clean" and marker.note == _identity(stored):
+            return stored
+        if marker is None and stored is None:
+            return None
+        if marker is None or marker.state == "clean" or (stored is not None and stored.data is None):
+            # Someone wrote, or removed, the file without our lock. (One that is too large to read, too large to write
+            # anew, was not written by us.)
+            self._sync_foreign(place, lock, stored)
+            return stored
+        # A writer died, or could not sync. A failed sync may have dropped the data and would not fail again, so
+        # nothing but writing the same bytes anew makes them durable.
+        _logger.warning("%s: recovering after %s did not finish writing", place.fleet, marker.note)
+        disk.sweep(place.fleet)
+        self._write(place, lock, stored, None if stored is None else stored.data)
+        return disk.read(place.fleet, codec.MOST_BYTES)
+
+    def _sync_foreign(self, place: _Place, lock: UserLock, stored: disk.Stored | None) -> None:
+        try:
+            if stored is not None:
+                disk.sync_file(place.fleet)
+            disk.sync_directory(place.directory)
+            self._sync_above()
+            if not disk.unchanged(place.fleet, stored and stored.status):
+                raise _OvertakenError
+        except FileNotFoundError:
+            raise
+        except OSError:
+            _tidy(lock.mark_writing)  # so that the next holder writes it anew
+            raise
+        _tidy(lock.mark_clean, _identity(stored))
+
+    def _write(self, place: _Place, lock: UserLock, stored: disk.Stored | None, data: bytes | None) -> None:
+        """Put ``data`` durably in the place of what was read; None removes it."""
+        directory = disk.Directory(place.directory)
+        try:
+            lock.mark_writing()
+            temporary = disk.temporary_name(place.fleet)
+            identity = _identity(None)
+            try:
+                if data is not None:
+                    identity = disk.write_new(temporary, data, stored and stored.status)
+                if not lock.is_at_path() or not disk.unchanged(place.fleet, stored and stored.status):
+                    raise _OvertakenError
+                if data is not None:
+                    disk.rename(temporary, place.fleet)
+                else:
+                    disk.remove(place.fleet)
+            except BaseException:
+                # The old file stands. If the temporary one does too, the marker has the next holder remove it.
+                if _tidy(disk.remove, temporary):
+                    _tidy(lock.mark_clean, _identity(stored))
+                raise
+            try:
+                directory.sync()
+                if stored is None:
+                    self._sync_above()
+            except OSError as error:
+                # The marker stays, so that the next holder writes the same bytes again.
+                raise UnconfirmedCommitError(place.fleet) from error
+            _tidy(lock.mark_clean, identity)
+        finally:
+            directory.close()
+
+    def _sync_above(self) -> None:
+        """Make the user's directory durable in the root, and, once, the root in what is above it."""
+        try:
+            disk.sync_directory(self._root)
+            status = os.stat(self._root)
+            root = (status.st_dev, status.st_ino)
+            if self._anchored != root:
+                # All of them, made by whom they may: another thread may have made one and not yet synced it.
+                above = self._root
+                while above != os.path.dirname(above):
+                    above = os.path.dirname(above)
+                    _sync_ancestor(above)
+                self._anchored = root
+        except FileNotFoundError:
+            pass  # someone has moved the root or removed it; which names are durable now is up to them
+
+    def _leave_nothing(self, place: _Place, *, sync: bool) -> None:
+        """Remove what is left of a user without a fleet, except for files that are not ours."""
+        self._known.forget(place.user_id)
+        _tidy(disk.sweep, place.fleet)
+        if _tidy(disk.remove, place.lock) and _tidy(disk.remove_directory, place.directory) and sync:
+            _tidy(disk.sync_directory, self._root)
+
+
+def _identity(stored: disk.Stored | None) -> str:
+    return "none" if stored is None else disk.identity(stored.status)
+
+
+def _sync_ancestor(path: str) -> None:
+    try:
+        disk.sync_directory(path)
+    except OSError as error:
+        # A directory that we may not open, or whose file system cannot sync it, is none that we made.
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOTSUP):
+            raise
+
+
+def _tidy(action: Callable[..., object], *arguments: str) -> bool:
+    """Do what the outcome of a call does not depend on; what fails is logged."""
+    try:
+        action(*arguments)
+    except OSError as error:
+        _logger.warning("%s; left for the next call to tidy up", error)
+        return False
+    return True

@@ -1,0 +1,21 @@
+"""Where a user's files are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from petfleet.names import check_user_id
+
+FLEET_FILE: Final = "fleet.toml"
+LOCK_FILE: Final = "fleet.toml.lock"
+
+
+def fleet_path(user_id: str, root: str | os.PathLike[str]) -> Path:
+    """Return the path of that user's fleet file, ``<root>/<user_id>/fleet.toml``, without looking at the disk.
+
+    Raises:
+        InvalidNameError: ``user_id`` may not name a directory.
+    """
+    return Path(root, check_user_id(user_id), FLEET_FILE)

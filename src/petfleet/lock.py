@@ -1,0 +1,154 @@
+"""One user's lock file: an OS lock on it, and in it a marker of how the last writer left.
+
+The lock is the one that any ``filelock.FileLock`` (3.30 or newer) takes on the same path, so other programs can join
+in. Unlinking the file splits the lock; whoever takes it checks that the path still means the locked file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from typing import Final, NamedTuple
+
+from filelock import lock_descriptor, unlock_descriptor
+
+from petfleet import disk
+
+_MARKER_BYTES: Final = 160
+_MARKER_AT: Final = 1  # Windows locks byte 0
+_MARKER = re.compile(rb"petfleet (clean|writing) ([^\n]*?) *\n")
+_KERNEL_LOCKS = "/proc/locks"
+
+
+class Marker(NamedTuple):
+    """How the last writer left: ``clean`` or ``writing``, with the identity of its file or its own description."""
+
+    state: str
+    note: str
+
+
+class UserLock:
+    """An open lock file; locked after :meth:`try_acquire` returned True. Close it in any case."""
+
+    def __init__(self, path: str, *, create: bool) -> None:
+        """Open the lock file; FileNotFoundError if it is missing and not to be created, or its directory is."""
+        self.path = path
+        self._held = False
+        self._fd, self._status = _open(path, create=create)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free; an error if the file system has no such lock."""
+        with disk.naming(self.path):
+            self._held = lock_descriptor(self._fd, blocking=False)
+        return self._held
+
+    def is_at_path(self) -> bool:
+        """Return whether the path, followed from the root, still means this file."""
+        try:
+            there = os.lstat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (there.st_ino, there.st_dev) == (self._status.st_ino, self._status.st_dev)
+
+    def marker(self) -> Marker | None:
+        """Return the marker, or None where no petfleet has left one."""
+        with disk.naming(self.path):
+            os.lseek(self._fd, _MARKER_AT, os.SEEK_SET)
+            found = _MARKER.match(os.read(self._fd, _MARKER_BYTES))
+        return Marker(found[1].decode(), found[2].decode(errors="replace")) if found else None
+
+    def mark_writing(self) -> None:
+        """Say that a commit has begun. Not synced: after a power cut what is on the disk is durable anyway."""
+        self._mark(f"writing pid {os.getpid()} on {socket.gethostname()[:64]} since {time.time():.3f}")
+
+    def mark_clean(self, identity: str) -> None:
+        """Say that everything is on disk: the file of that identity, and its name."""
+        self._mark(f"clean {identity}")
+
+    def _mark(self, text: str) -> None:
+        with disk.naming(self.path):
+            os.lseek(self._fd, _MARKER_AT, os.SEEK_SET)
+            disk.write_all(self._fd, f"petfleet {text:<{_MARKER_BYTES - 10}}\n".encode())
+
+    def close(self) -> None:
+        """Release the lock, if it is held, and close the file."""
+        try:
+            if self._held:
+                # Closing is not enough: a child forked in between may still hold a copy of the descriptor.
+                unlock_descriptor(self._fd)
+                self._held = False
+        finally:
+            # In this order: a child must never close a number that by then means another file.
+            _descriptors.discard(self._fd)
+            os.close(self._fd)
+
+
+def holder(path: str) -> str | None:
+    """Return who holds that lock file, like ``pid 4242 on web-3``, as far as it can be told."""
+    try:
+        status = os.stat(path)
+        with open(_KERNEL_LOCKS, encoding="ascii") as locks:
+            device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+            held = re.search(rf"^\d+: FLOCK +\w+ +WRITE +([1-9]\d*) +{device} ", locks.read(), re.MULTILINE)
+        if held:
+            return f"pid {held[1]} on {socket.gethostname()}"
+        with open(path, "rb") as file:
+            marker = _MARKER.match(file.read(_MARKER_AT + _MARKER_BYTES)[_MARKER_AT:])
+    except (OSError, AttributeError):
+        return None  # it only decorates an error message
+    if marker is None or marker[1] != b"writing":
+        return None
+    return marker[2].decode(errors="replace").partition(" since ")[0]
+
+
+class _Forks:
+    """Forks begun and ended, counted so that an open in between is noticed."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended = 0
+        self._one_at_a_time = threading.Lock()
+
+    def before(self) -> None:
+        self._one_at_a_time.acquire()
+        self.begun += 1
+
+    def after_in_parent(self) -> None:
+        self.ended = self.begun
+        self._one_at_a_time.release()
+
+    def after_in_child(self) -> None:
+        # Closed and not unlocked: the lock belongs to the open file that both share, so unlocking would free the
+        # parent's; and a copy kept open would hold it after the parent has died.
+        for fd in _descriptors:
+            os.close(fd)
+        _descriptors.clear()
+        self.ended = self.begun
+        self._one_at_a_time = threading.Lock()
+
+
+_descriptors: set[int] = set()
+_forks = _Forks()
+if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
+    os.register_at_fork(
+        before=_forks.before, after_in_parent=_forks.after_in_parent, after_in_child=_forks.after_in_child
+    )
+
+
+def _open(path: str, *, create: bool) -> tuple[int, os.stat_result]:
+    while True:
+        forks = _forks.ended
+        fd, status = disk.open_regular(path, os.O_RDWR | (os.O_CREAT if create else 0))
+        _descriptors.add(fd)
+        if _forks.begun == forks:
+            break
+        # A child may have got a copy before the number was noted, and would keep this lock alive: take another.
+        _descriptors.discard(fd)
+        os.close(fd)
+        time.sleep(0.0001)
+    if create:
+        disk.adopt(fd, os.path.dirname(path))
+    return fd, status

@@ -1,0 +1,63 @@
+"""A bounded memory for what can be had again at a price."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Memory(Generic[K, V]):
+    """A dict that forgets what was not used lately; bounded in entries and in bytes.
+
+    Two generations: when the young one is full it becomes the old one, and the old one is dropped. What is used
+    again moves to the young one. There is no lock on purpose: each dict operation is atomic, a race between threads
+    can only count a few bytes wrong or forget an entry early, and a lock could be left locked by a fork.
+    """
+
+    __slots__ = ("_bytes", "_most_bytes", "_most_entries", "_old", "_young")
+
+    def __init__(self, most_entries: int, most_bytes: int) -> None:
+        # Half of each bound for each of the two generations.
+        self._most_entries = most_entries // 2
+        self._most_bytes = most_bytes // 2
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._young: dict[K, tuple[V, int]] = {}
+        self._old: dict[K, tuple[V, int]] = {}
+        self._bytes = 0
+
+    def get(self, key: K) -> V | None:
+        """Return what was put under ``key``, or None if it is not known (any more)."""
+        entry = self._young.get(key)
+        if entry is None:
+            entry = self._old.get(key)
+            if entry is None:
+                return None
+            self.put(key, *entry)
+        return entry[0]
+
+    def put(self, key: K, value: V, size: int) -> None:
+        """Remember ``value``, which holds about ``size`` bytes."""
+        if size > self._most_bytes:
+            self.forget(key)
+            return
+        young = self._young
+        if len(young) >= self._most_entries or self._bytes + size > self._most_bytes:
+            self._old, self._young, self._bytes = young, {}, 0
+            young = self._young
+        replaced = young.get(key)
+        young[key] = (value, size)
+        self._bytes += size - (replaced[1] if replaced is not None else 0)
+
+    def forget(self, key: K) -> None:
+        """Forget ``key``, if it is known."""
+        self._young.pop(key, None)
+        self._old.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._young.keys() | self._old.keys())

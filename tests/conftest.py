@@ -1,0 +1,174 @@
+"""What all tests share: both event loops, a guard against blocking them, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import trio
+
+import petfleet
+from petfleet import FleetStore, PetHandle, disk, files, lock
+from petfleet.files import FileBackend
+from tests.recording import RecordingOS
+
+BACKENDS = [
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+    pytest.param(("trio", {}), id="trio"),
+]
+
+
+@pytest.fixture(params=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Every async test runs on asyncio and on trio."""
+    return request.param
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root directory that does not exist yet."""
+    return tmp_path / "fleets"
+
+
+@pytest.fixture
+def store(root: Path) -> FleetStore:
+    """A store over that root."""
+    return FleetStore(root)
+
+
+@pytest.fixture
+def backend(root: Path) -> FileBackend:
+    """The blocking part of a store over that root."""
+    return FileBackend(str(root))
+
+
+@pytest.fixture
+def path(root: Path) -> Path:
+    """The fleet file of user u."""
+    return root / "u" / "fleet.toml"
+
+
+@pytest.fixture
+def system(root: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingOS:
+    """Put a recording ``os`` under disk, lock and files."""
+    recording = RecordingOS(root)
+    for module in (disk, lock, files):
+        monkeypatch.setattr(module, "os", recording)
+    return recording
+
+
+def pet(name: str, last_active: int = 1_700_000_000, **fields: Any) -> PetHandle:
+    """A handle with everything but the name filled in."""
+    return PetHandle(name, fields.pop("role", "friend"), f"pets/{name}.toml", last_active, **fields)
+
+
+def runs_event_loop() -> bool:
+    """Whether the current thread is inside an event loop's task."""
+    if asyncio._get_running_loop() is not None:
+        return True
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
+
+
+class BlockingCallError(AssertionError):
+    """The blocking rooms were entered from an event loop."""
+
+
+class _Guarded:
+    """A module whose functions refuse to be called from an event loop's thread."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        if not callable(value) or isinstance(value, type) or name == "fspath":
+            return value
+
+        def guarded(*arguments: Any, **options: Any) -> Any:
+            if runs_event_loop():
+                raise BlockingCallError(f"{self._module.__name__}.{name} called in an event loop")
+            return value(*arguments, **options)
+
+        return guarded
+
+
+@pytest.fixture(autouse=True)
+def never_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail on any call of the operating system that petfleet makes from an event loop's thread."""
+    for module in (disk, lock, files):
+        monkeypatch.setattr(module, "os", _Guarded(os))
+    for module in (disk, lock, petfleet.batching):
+        monkeypatch.setattr(module, "time", _Sleepless())
+    for name in ("lock_descriptor", "unlock_descriptor"):
+        monkeypatch.setattr(lock, name, getattr(_Guarded(__import__("filelock")), name))
+
+
+class _Sleepless:
+    """The time module, whose sleep refuses to be called from an event loop's thread."""
+
+    sleep = staticmethod(_Guarded(time).sleep)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_is_left() -> Iterator[None]:
+    """Fail if a lock file is still open after a test."""
+    yield
+    wait_until(lambda: not lock._descriptors)
+
+
+def wait_until(state: Callable[[], object], seconds: float = 30) -> None:
+    """Wait for a state that a thread or process is about to reach; it is the state that counts, not the time."""
+    give_up = time.monotonic() + seconds
+    while not state():
+        assert time.monotonic() < give_up, "the awaited state was never reached"
+        time.sleep(0.001)
+
+
+class Gate:
+    """Holds whoever passes through: ``reached`` once it is there, on only after ``open``."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self._opened = threading.Event()
+
+    def open(self) -> None:
+        """Let the held thread, and all later ones, go on."""
+        self._opened.set()
+
+    def hold(self) -> None:
+        """Stand here until the gate is opened."""
+        self.reached.set()
+        assert self._opened.wait(60), "the gate was never opened"
+
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function`` with this gate in front of it."""
+
+        def gated(*arguments: Any, **options: Any) -> Any:
+            self.hold()
+            return function(*arguments, **options)
+
+        return gated
+
+    def after(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function`` with this gate behind it."""
+
+        def gated(*arguments: Any, **options: Any) -> Any:
+            result = function(*arguments, **options)
+            self.hold()
+            return result
+
+        return gated

@@ -1,0 +1,135 @@
+"""Commits that fail, and files that must not be misread."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from petfleet import FleetFormatError, PetFleet, UnconfirmedCommitError, codec, dumps, loads
+from petfleet.changes import Kind
+from petfleet.files import FileBackend
+from tests.committing import FLEET, LOCK, add, commit, delete, load, marker, names
+from tests.conftest import pet
+from tests.recording import RecordingOS, refuse
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "open"])
+def test_a_failure_before_the_rename_leaves_the_old_file(
+    backend: FileBackend, system: RecordingOS, path: Path, call: str
+) -> None:
+    """The error passes with errno and file name; no temporary file stays, and the marker is clean."""
+    commit(backend, add("mira"))
+    before = path.read_bytes()
+    refuse(system, call, "TEMPORARY", errno.ENOSPC)
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the attributes are checked
+        commit(backend, add("otto"))
+    assert caught.value.errno == errno.ENOSPC
+    assert call == "open" or str(caught.value.filename).endswith(".tmp")
+    assert path.read_bytes() == before
+    assert names(path) == {"fleet.toml", "fleet.toml.lock"}
+    assert marker(path) == "clean"
+
+
+def test_a_temporary_file_that_cannot_be_removed_is_left_to_the_next_holder(
+    backend: FileBackend, system: RecordingOS, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The marker stays, the first error is the one raised, and the next call tidies up."""
+    commit(backend, add("mira"))
+
+    def before(name: str, where: str) -> None:
+        if (name, where) in (("fsync", "TEMPORARY"), ("unlink", "TEMPORARY")):
+            raise OSError(errno.EIO if name == "fsync" else errno.EPERM, "refused")
+
+    system.before = before
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the attribute is checked
+        commit(backend, add("otto"))
+    assert caught.value.errno == errno.EIO
+    assert marker(path) == "writing"
+    assert "left for the next call to tidy up" in caplog.text
+    system.before = lambda name, where: None
+    commit(backend, add("otto"))
+    assert names(path) == {"fleet.toml", "fleet.toml.lock"}
+
+
+@pytest.mark.parametrize("synced", ["u", "."])
+def test_an_unconfirmed_commit_says_so_and_is_written_anew(
+    backend: FileBackend, system: RecordingOS, path: Path, synced: str
+) -> None:
+    """The new file is in place; whether it survives is open until the next call has recovered."""
+    refuse(system, "fsync", synced, errno.EIO)
+    with pytest.raises(UnconfirmedCommitError) as caught:
+        commit(backend, add("mira"))
+    assert caught.value.path == str(path)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert marker(path) == "writing"
+    inode = path.stat().st_ino
+    system.before = lambda name, where: None
+    loaded = commit(backend, load, Kind.READ)
+    assert loaded is not None
+    assert loaded.get("mira") is not None
+    assert path.stat().st_ino != inode
+    assert marker(path) == "clean"
+
+
+def test_a_marker_that_cannot_be_cleaned_does_not_fail_a_durable_call(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """After the last sync nothing can fail the call; the next one recovers."""
+    commit(backend, add("mira"))
+    synced: list[bool] = []
+
+    def before(name: str, where: str) -> None:
+        if (name, where) == ("fsync", "u"):
+            synced.append(True)
+        if (name, where) == ("write", LOCK) and synced:
+            raise OSError(errno.EIO, "refused")
+
+    system.before = before
+    fleet = commit(backend, add("otto"))
+    assert fleet is not None
+    assert marker(path) == "writing"
+    system.before = lambda name, where: None
+    assert commit(backend, load, Kind.READ) == fleet
+
+
+def test_what_is_about_to_be_written_is_parsed_back(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text that means something else is never written."""
+    commit(backend, add("mira"))
+    before = path.read_bytes()
+    render = codec._render
+    monkeypatch.setattr(codec, "_render", lambda fleet: (render(fleet)[0].replace("otto", "0tto"), True))
+    with pytest.raises(ValueError, match="reads back differently"):
+        commit(backend, add("otto"))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.ENOTDIR, errno.EMFILE])
+def test_only_no_such_file_means_no_fleet(backend: FileBackend, system: RecordingOS, path: Path, error: int) -> None:
+    """Any other failure to read is an error, and nothing is overwritten."""
+    commit(backend, add("mira"))
+    before = path.read_bytes()
+    refuse(system, "open", FLEET, error)
+    for change, kind in ((add("otto"), Kind.CREATE), (load, Kind.READ)):
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - the attribute is checked
+            commit(FileBackend(str(path.parent.parent)), change, kind)
+        assert caught.value.errno == error
+    assert path.read_bytes() == before
+
+
+def test_the_user_id_inside_must_be_the_one_asked_for(backend: FileBackend, path: Path) -> None:
+    """A copied directory, or a file system that folds case, is noticed by every call."""
+    path.parent.mkdir(parents=True)
+    path.write_text(dumps(PetFleet("U", [pet("mira")])))
+    for change, kind in (
+        (load, Kind.READ),
+        (add("otto"), Kind.CREATE),
+        (delete, Kind.CHANGE),
+        (lambda stored: PetFleet("u"), Kind.OVERWRITE),
+    ):
+        with pytest.raises(FleetFormatError, match="user_id = 'u', found 'U'"):
+            commit(backend, change, kind)
+    assert loads(path.read_bytes()).user_id == "U"

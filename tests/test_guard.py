@@ -1,0 +1,21 @@
+"""The guard of these tests really fails on a blocking call in the event loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from petfleet import disk
+from petfleet.files import FileBackend
+from tests.conftest import BlockingCallError
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_blocking_rooms_refuse_the_event_loop(root: Path) -> None:
+    """Reading a file or committing from a task is an error here."""
+    with pytest.raises(BlockingCallError):
+        disk.read(str(root / "fleet.toml"), 10)
+    with pytest.raises(BlockingCallError):
+        FileBackend(str(root)).is_free("user")

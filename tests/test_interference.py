@@ -1,0 +1,260 @@
+"""Others replace the lock file, the fleet file or the directory in the middle of a commit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petfleet import PetFleet, disk, dumps, loads, lock
+from petfleet.changes import Change, Kind
+from petfleet.files import FileBackend
+from petfleet.lock import UserLock
+from tests.committing import OneBatch, add, commit, delete, load, names
+from tests.conftest import pet
+
+
+def once_before(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, interfere: Callable[[], object]
+) -> list[None]:
+    """Have something happen before the first call of a function; the list grows with each call."""
+    function = getattr(owner, name)
+    calls: list[None] = []
+
+    def interfered(*arguments: Any, **options: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 1:
+            interfere()
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, interfered)
+    return calls
+
+
+def stored(path: Path) -> list[str]:
+    return [handle.pet_name for handle in loads(path.read_bytes()).pets]
+
+
+def test_a_lock_file_unlinked_before_it_was_locked_is_not_used(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock on an unlinked file excludes nobody: take the one that the path means."""
+    commit(backend, add("mira"))
+    lock_path = path.with_name("fleet.toml.lock")
+
+    def another_holds_a_new_lock() -> None:
+        lock_path.unlink()
+        held.append(UserLock(str(lock_path), create=True))
+        assert held[0].try_acquire()
+
+    held: list[UserLock] = []
+    once_before(monkeypatch, UserLock, "try_acquire", another_holds_a_new_lock)
+    change = Change(add("otto"), Kind.CREATE)
+    assert not backend.commit("u", OneBatch(change))
+    held[0].close()
+    assert stored(path) == ["mira"]
+    assert backend.commit("u", OneBatch(change))
+    assert stored(path) == ["mira", "otto"]
+
+
+def test_a_lock_file_replaced_while_writing_makes_the_commit_start_over(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Someone else may have committed under the new lock file: nothing is renamed over that."""
+    commit(backend, add("mira"))
+    lock_path = path.with_name("fleet.toml.lock")
+
+    def split_the_lock() -> None:
+        lock_path.unlink()
+        monkeypatch.setattr(disk, "unchanged", lambda path, before: True)  # leave it to the lock's own check
+
+    calls = once_before(monkeypatch, disk, "write_new", split_the_lock)
+    commit(backend, add("otto"))
+    assert len(calls) == 2
+    assert stored(path) == ["mira", "otto"]
+    assert names(path) == {"fleet.toml", "fleet.toml.lock"}
+
+
+@pytest.mark.parametrize("change", ["add", "delete"])
+def test_what_an_editor_saved_meanwhile_is_not_replaced_unseen(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The commit starts over from the file as it is now."""
+    commit(backend, add("mira"))
+    seen: list[PetFleet | None] = []
+
+    def edit() -> None:
+        path.write_text(dumps(PetFleet("u", [pet("mira"), pet("edited")], "edited")))
+
+    def watched(fleet: PetFleet | None) -> PetFleet | None:
+        seen.append(fleet)
+        return add("otto")(fleet) if change == "add" else delete(fleet)
+
+    once_before(monkeypatch, UserLock, "mark_writing", edit)
+    commit(backend, watched)
+    assert [len(fleet.pets) if fleet else 0 for fleet in seen] == [1, 2]
+    if change == "add":
+        assert stored(path) == ["mira", "edited", "otto"]
+    else:
+        assert not path.exists()
+
+
+def test_a_fleet_that_appears_meanwhile_is_not_replaced_unseen(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old program takes no lock when it creates one."""
+
+    def appear() -> None:
+        path.write_text(dumps(PetFleet("u", [pet("mira")])))
+
+    once_before(monkeypatch, disk, "write_new", appear)
+    commit(backend, add("otto"))
+    assert stored(path) == ["mira", "otto"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (UserLock, "try_acquire"),
+        (disk, "read"),
+        (disk, "write_new"),
+        (disk, "unchanged"),
+        (disk, "rename"),
+    ],
+)
+def test_a_directory_that_vanishes_makes_the_commit_start_over(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
+) -> None:
+    """Never ENOENT: the change then applies to a user who has nothing."""
+    commit(backend, add("mira"))
+    once_before(monkeypatch, owner, name, lambda: shutil.rmtree(path.parent))
+    fleet = commit(backend, add("otto"))
+    assert fleet == PetFleet("u", [pet("otto")], "otto")
+    assert stored(path) == ["otto"]
+
+
+def test_a_directory_moved_away_after_the_rename_takes_the_commit_with_it(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change was made and synced; where the directory went is not ours to follow."""
+    commit(backend, add("mira"))
+    away = path.parent.with_name("away")
+    rename = disk.rename
+    monkeypatch.setattr(disk, "rename", lambda source, target: (rename(source, target), path.parent.rename(away)))
+    fleet = commit(backend, add("otto"))
+    assert fleet is not None
+    assert stored(away / "fleet.toml") == ["mira", "otto"]
+    assert not path.exists()
+
+
+def test_a_root_that_vanishes_after_the_rename_is_no_error(
+    backend: FileBackend, path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its names are synced by whoever moved it."""
+    rename = disk.rename
+    away = root.with_name("away")
+    monkeypatch.setattr(disk, "rename", lambda source, target: (rename(source, target), root.rename(away)))
+    commit(backend, add("mira"))
+    assert stored(away / "u" / "fleet.toml") == ["mira"]
+
+
+def test_a_user_directory_whose_parent_can_never_be_made_is_an_error(tmp_path: Path) -> None:
+    """A root behind a dangling link is ENOENT for good, and said so instead of being tried for ever."""
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError):
+        commit(FileBackend(str(tmp_path / "link")), add("mira"))
+
+
+def test_a_lock_file_replaced_again_and_again_counts_as_busy(
+    backend: FileBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call's deadline then ends it."""
+    commit(backend, add("mira"))
+    monkeypatch.setattr(UserLock, "is_at_path", lambda self: False)
+    assert not backend.commit("u", OneBatch(Change(load, Kind.READ)))
+
+
+def test_a_load_beside_nothing_looks_only_after_it_was_taken(backend: FileBackend, root: Path) -> None:
+    """What arrives after the look must not be answered by it."""
+    order: list[str] = []
+
+    class Watched(OneBatch):
+        def take(self) -> Any:
+            order.append("taken")
+            if len(order) == 1:  # another process adds, in between
+                commit(FileBackend(str(root)), add("mira"))
+            return super().take()
+
+        def put_back(self) -> None:
+            order.append("put back")
+
+    change = Change(load, Kind.READ)
+    assert backend.commit("u", Watched(change))
+    assert change.result == PetFleet("u", [pet("mira")], "mira")
+    assert order == ["taken", "put back", "taken"]
+
+
+def test_a_creator_that_joins_a_load_beside_nothing_is_not_answered_without_the_lock(backend: FileBackend) -> None:
+    """Only calls that cannot create may be."""
+    joined = Change(add("mira"), Kind.CREATE)
+
+    class Joining(OneBatch):
+        def may_create(self) -> bool:
+            asked.append(None)
+            return len(asked) > 1
+
+        def take(self) -> Any:
+            return [*self.changes, joined]
+
+    asked: list[None] = []
+    first = Change(load, Kind.READ)
+    assert backend.commit("u", Joining(first))
+    assert first.result is None
+    assert joined.result == PetFleet("u", [pet("mira")], "mira")
+
+
+def test_a_lock_that_appears_beside_a_load_of_nothing_is_respected(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Someone is creating the fleet at this moment."""
+
+    def appear() -> None:
+        path.parent.mkdir(parents=True)
+        held.append(UserLock(str(path) + ".lock", create=True))
+        assert held[0].try_acquire()
+
+    held: list[UserLock] = []
+    once_before(monkeypatch, disk, "exists", appear)
+    assert not backend.commit("u", OneBatch(Change(load, Kind.READ)))
+    held[0].close()
+
+
+def test_links_and_pipes_under_the_lock_files_name_are_refused(
+    backend: FileBackend, path: Path, tmp_path: Path
+) -> None:
+    """Nothing outside the user's directory is opened, and nothing waits for a pipe."""
+    path.parent.mkdir(parents=True)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    planted = path.with_name("fleet.toml.lock")
+    planted.symlink_to(victim)
+    with pytest.raises(ValueError, match="a regular file, not a symbolic link"):
+        commit(backend, add("mira"))
+    planted.unlink()
+    os.mkfifo(planted)
+    with pytest.raises(ValueError, match="a regular file, not a pipe"):
+        commit(backend, add("mira"))
+    assert victim.read_text() == "precious"
+    assert not path.exists()
+
+
+def test_the_lock_is_had_again_after_all_of_that(backend: FileBackend) -> None:
+    """No descriptor and no lock stays behind."""
+    commit(backend, add("mira"))
+    assert backend.is_free("u")
+    assert backend.is_free("nobody")
+    assert not lock._descriptors

@@ -1,0 +1,147 @@
+"""The lock file: the lock, the marker, and who holds it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from filelock import FileLock, Timeout
+
+from petfleet import lock
+from petfleet.lock import Marker, UserLock, holder
+
+
+@pytest.fixture
+def name(tmp_path: Path) -> str:
+    return str(tmp_path / "fleet.toml.lock")
+
+
+def test_one_lock_excludes_another_in_the_same_thread(name: str) -> None:
+    """A second descriptor is refused, whoever asks."""
+    one, two = UserLock(name, create=True), UserLock(name, create=False)
+    assert one.try_acquire()
+    assert not two.try_acquire()
+    one.close()
+    assert two.try_acquire()
+    two.close()
+
+
+def test_any_filelock_is_excluded_and_excludes(name: str) -> None:
+    """Other programs can join in, and leave the marker alone."""
+    ours = UserLock(name, create=True)
+    ours.mark_clean("1:2:3")
+    assert ours.try_acquire()
+    theirs = FileLock(name)
+    with pytest.raises(Timeout):
+        theirs.acquire(timeout=0)
+    ours.close()
+    with theirs.acquire(timeout=0):
+        ours = UserLock(name, create=False)
+        assert not ours.try_acquire()
+    assert ours.marker() == Marker("clean", "1:2:3")
+    ours.close()
+
+
+def test_closing_unlocks_even_if_a_copy_of_the_descriptor_lives_on(name: str) -> None:
+    """A forked child may hold one."""
+    ours = UserLock(name, create=True)
+    assert ours.try_acquire()
+    copy = os.dup(ours._fd)
+    ours.close()
+    other = UserLock(name, create=False)
+    assert other.try_acquire()
+    other.close()
+    os.close(copy)
+
+
+def test_a_missing_lock_file_is_not_created_unasked(name: str) -> None:
+    """Loading creates nothing."""
+    with pytest.raises(FileNotFoundError):
+        UserLock(name, create=False)
+    assert not os.path.exists(name)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0", b"12345\n", b"\0petfleet clean", b"\0petfleet sleeping 1\n", b"petfleet clean 1:2:3\n"]
+)
+def test_a_lock_file_without_a_marker_has_none(name: str, content: bytes) -> None:
+    """An empty, a truncated or a foreign one says nothing."""
+    Path(name).write_bytes(content)
+    ours = UserLock(name, create=False)
+    assert ours.marker() is None
+    ours.close()
+
+
+def test_a_marker_replaces_a_longer_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte 0 is left alone: Windows locks it."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "h" * 300)
+    ours = UserLock(name, create=True)
+    ours.mark_writing()
+    long = ours.marker()
+    ours.mark_clean("none")
+    assert long is not None
+    assert long.state == "writing"
+    assert long.note.startswith(f"pid {os.getpid()} on {'h' * 64} since ")
+    assert ours.marker() == Marker("clean", "none")
+    assert Path(name).read_bytes()[:1] == b"\0"
+    ours.close()
+
+
+def test_the_path_must_still_mean_the_locked_file(name: str) -> None:
+    """Unlinked or replaced, it does not."""
+    ours = UserLock(name, create=True)
+    assert ours.is_at_path()
+    os.unlink(name)
+    assert not ours.is_at_path()
+    Path(name).touch()
+    assert not ours.is_at_path()
+    os.unlink(name)
+    os.rmdir(os.path.dirname(name))
+    Path(os.path.dirname(name)).touch()
+    assert not ours.is_at_path()
+    ours.close()
+
+
+def test_a_file_system_without_locks_is_an_error_that_names_the_file(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never go on unlocked."""
+
+    def unsupported(fd: int, *, blocking: bool) -> bool:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(lock, "lock_descriptor", unsupported)
+    ours = UserLock(name, create=True)
+    with pytest.raises(OSError, match=r"Function not implemented.*fleet\.toml\.lock"):
+        ours.try_acquire()
+    ours.close()
+
+
+def test_the_holder_is_told_by_the_kernel(name: str) -> None:
+    """Pid and host, as an operator needs them."""
+    ours = UserLock(name, create=True)
+    assert holder(name) is None
+    assert ours.try_acquire()
+    if not Path("/proc/locks").exists():
+        pytest.skip("this kernel has no /proc/locks")
+    assert holder(name) == f"pid {os.getpid()} on {socket.gethostname()}"
+    ours.close()
+
+
+def test_the_holder_is_told_by_the_marker_where_the_kernel_does_not(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On macOS, or where the holder lives in another container."""
+    (tmp_path / "locks").touch()
+    monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(tmp_path / "locks"))
+    ours = UserLock(name, create=True)
+    ours.mark_writing()
+    assert holder(name) == f"pid {os.getpid()} on {socket.gethostname()}"
+    ours.mark_clean("none")
+    assert holder(name) is None
+    ours.close()
+    monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(tmp_path / "absent"))
+    assert holder(name) is None
+    assert holder(str(tmp_path / "no such file")) is None

@@ -1,0 +1,123 @@
+"""The marker, and what is made durable before it is returned."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from petfleet import PetFleet, disk, dumps, loads
+from petfleet.changes import Kind
+from petfleet.files import FileBackend
+from tests.committing import CLEAN, FLEET, WRITING, add, commit, leave_dead_writer, load, marker, names
+from tests.conftest import pet
+from tests.recording import RecordingOS, refuse
+
+
+def test_the_marker_says_writing_while_writing_and_clean_after(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever dies in between is noticed by the next holder."""
+    seen: list[str] = []
+    rename = disk.rename
+
+    def watched(source: str, target: str) -> None:
+        seen.append(marker(path))
+        rename(source, target)
+
+    monkeypatch.setattr(disk, "rename", watched)
+    commit(backend, add("mira"))
+    assert (seen, marker(path)) == (["writing"], "clean")
+
+
+def test_after_a_dead_writer_the_same_bytes_are_written_anew(
+    backend: FileBackend, system: RecordingOS, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it left may never have been synced, and a sync that failed once does not fail again."""
+    commit(backend, add("mira"))
+    before = path.read_bytes()
+    inode = path.stat().st_ino
+    leave_dead_writer(path)
+    system.calls.clear()
+    loaded = commit(backend, load, Kind.READ)
+    assert loaded == loads(before)
+    assert path.read_bytes() == before
+    assert path.stat().st_ino != inode
+    assert system.calls == [
+        ("unlink", "TEMPORARY"),
+        WRITING,
+        ("write", "TEMPORARY"),
+        ("fsync", "TEMPORARY"),
+        ("replace", "TEMPORARY -> u/fleet.toml"),
+        ("fsync", "u"),
+        CLEAN,
+    ]
+    assert names(path) == {"fleet.toml", "fleet.toml.lock"}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"recovering after pid {os.getpid()} on " in caplog.text
+
+
+def test_a_writer_that_died_deleting_is_recovered_from(backend: FileBackend, system: RecordingOS, path: Path) -> None:
+    """The unlink is made durable, and what is left of the user goes."""
+    commit(backend, add("mira"))
+    leave_dead_writer(path)
+    path.unlink()
+    system.calls.clear()
+    assert commit(backend, load, Kind.READ) is None
+    assert ("fsync", "u") in system.calls
+    assert not path.parent.exists()
+
+
+def test_a_new_process_removes_what_a_power_cut_left(root: Path, path: Path) -> None:
+    """Even where the marker says clean: it is never synced itself."""
+    commit(FileBackend(str(root)), add("mira"))
+    path.with_name(".fleet.toml.00112233445566aa.tmp").write_text("half a wri")
+    path.with_name(".fleet.toml.swp").write_text("an editor's")
+    commit(FileBackend(str(root)), load, Kind.READ)
+    assert names(path) == {"fleet.toml", "fleet.toml.lock", ".fleet.toml.swp"}
+
+
+def test_a_fleet_without_a_marker_is_synced_before_it_is_returned(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """The old program syncs nothing; what load returned must survive a power cut."""
+    path.parent.mkdir(parents=True)
+    path.write_text(dumps(PetFleet("u", [pet("mira")])))
+    commit(backend, load, Kind.READ)
+    assert [call for call in system.calls if call[0] == "fsync"][:3] == [
+        ("fsync", FLEET),
+        ("fsync", "u"),
+        ("fsync", "."),
+    ]
+    system.calls.clear()
+    commit(backend, load, Kind.READ)
+    assert system.calls == []
+
+
+def test_a_file_rewritten_by_others_is_synced_again(backend: FileBackend, system: RecordingOS, path: Path) -> None:
+    """A clean marker speaks of the file that we wrote, not of the one that is there now."""
+    commit(backend, add("mira"))
+    path.write_text(dumps(PetFleet("u", [pet("otto")])))
+    system.calls.clear()
+    loaded = commit(backend, load, Kind.READ)
+    assert loaded is not None
+    assert loaded.get("otto") is not None
+    assert ("fsync", FLEET) in system.calls
+
+
+def test_a_failed_sync_is_never_repeated_but_written_anew(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """The kernel may drop the data and report the error only once."""
+    path.parent.mkdir(parents=True)
+    path.write_text(dumps(PetFleet("u", [pet("mira")])))
+    refuse(system, "fsync", FLEET, errno.EIO)
+    with pytest.raises(OSError, match=r"fleet\.toml") as caught:
+        commit(backend, load, Kind.READ)
+    assert caught.value.errno == errno.EIO
+    assert marker(path) == "writing"
+    system.calls.clear()
+    commit(backend, load, Kind.READ)
+    assert ("replace", "TEMPORARY -> u/fleet.toml") in system.calls
