@@ -101,51 +101,62 @@ def in_processes(pipes: list[Connection], first: int) -> float:
     """Return the changes per second of all processes together, from the first beginning to the last end."""
     for number, pipe in enumerate(pipes):
         pipe.send(first + number * 1_000_000)
-    spans = [pipe.recv() for pipe in pipes]
+    spans: list[tuple[float, float]] = [pipe.recv() for pipe in pipes]
     changes = PROCESSES * TASKS * (CALLS // 2)
     return changes / (max(end for _, end in spans) - min(start for start, _ in spans))
 
 
-async def measure(root: Path, pipes: list[Connection], rounds: int) -> dict[str, list[float]]:
-    """Return every figure of every round, as a ratio."""
+async def one_round(store: FleetStore, root: Path, pipes: list[Connection], first: int) -> dict[str, float]:
+    """Measure every figure once."""
     loop = asyncio.get_running_loop()
+    path = root / "one" / "fleet.toml"
+    data = path.read_bytes()
+    raw_directory = root / "raw"
+    raw_directory.mkdir(exist_ok=True)
+    raw = await each(CALLS, lambda n: loop.run_in_executor(None, raw_change, raw_directory, data, n))
+    change = await each(CALLS, lambda n: store.touch("one", "pet-0001", last_active=first + n))
+    large = await each(CALLS, lambda n: store.touch("large", "pet-0001", last_active=first + n))
+    read = await each(5 * CALLS, lambda n: loop.run_in_executor(None, raw_read, path))
+    load = await each(5 * CALLS, lambda n: store.load("one"))
+    start = time.perf_counter()
+    for number in range(CALLS):
+        raw_change(raw_directory, data, number)
+    raw_rate = CALLS / (time.perf_counter() - start)
+    tasks = await together(store, TASKS, CALLS, first)
+    processes = in_processes(pipes, first)
+    return {
+        "one change / raw in one executor call": change / raw,
+        "load of 5 pets / file read in one executor call": load / read,
+        f"{TASKS} tasks on one user / raw rate in one thread": tasks / raw_rate,
+        f"{PROCESSES} processes x {TASKS} tasks on one user / raw rate in one thread": processes / raw_rate,
+        "change to 1,000 pets / to 5 pets": large / change,
+        "(raw change in one executor call, ms)": raw * 1e3,
+        "(one change, ms)": change * 1e3,
+        "(raw changes/s in one thread)": raw_rate,
+        f"({TASKS} tasks, changes/s)": tasks,
+        f"({PROCESSES} processes x {TASKS} tasks, changes/s)": processes,
+    }
+
+
+async def measure(root: Path, pipes: list[Connection], rounds: int) -> dict[str, list[float]]:
+    """Return every figure of every round."""
+    figures: dict[str, list[float]] = {}
     async with FleetStore(root) as store:
-        await store.save(fleet("one", 5), overwrite=True)
-        await store.save(fleet("large", 1000), overwrite=True)
-        path = root / "one" / "fleet.toml"
-        data = path.read_bytes()
-        raw_directory = root / "raw"
-        raw_directory.mkdir()
-        ratios: dict[str, list[float]] = {}
-        for turn in range(rounds + 1):
-            first = turn * 10_000_000
-            raw = await each(CALLS, lambda n: loop.run_in_executor(None, raw_change, raw_directory, data, n))
-            change = await each(CALLS, lambda n: store.touch("one", "pet-0001", last_active=first + n))
-            large = await each(CALLS, lambda n: store.touch("large", "pet-0001", last_active=first + n))
-            read = await each(5 * CALLS, lambda n: loop.run_in_executor(None, raw_read, path))
-            load = await each(5 * CALLS, lambda n: store.load("one"))
-            start = time.perf_counter()
-            for number in range(CALLS):
-                raw_change(raw_directory, data, number)
-            raw_rate = CALLS / (time.perf_counter() - start)
-            tasks = await together(store, TASKS, CALLS, first)
-            processes = in_processes(pipes, first)
-            if turn == 0:
-                continue  # warms up
-            for name, ratio in {
-                "one change / raw in one executor call": change / raw,
-                "load of 5 pets / file read in one executor call": load / read,
-                f"{TASKS} tasks on one user / raw rate in one thread": tasks / raw_rate,
-                f"{PROCESSES} x {TASKS} tasks on one user / raw rate in one thread": processes / raw_rate,
-                "change to 1,000 pets / to 5 pets": large / change,
-                "(raw change in one executor call, ms)": raw * 1e3,
-                "(raw changes/s in one thread)": raw_rate,
-                f"({PROCESSES} x {TASKS} tasks, changes/s)": processes,
-            }.items():
-                ratios.setdefault(name, []).append(ratio)
+        await store.save(fleet("one", 5))
+        await store.save(fleet("large", 1000))
+        await one_round(store, root, pipes, 0)  # warms up
+        for turn in range(1, rounds + 1):
+            for name, figure in (await one_round(store, root, pipes, turn * 10_000_000)).items():
+                figures.setdefault(name, []).append(figure)
             print(f"\rround {turn} of {rounds}", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
-    return ratios
+    print(file=sys.stderr)
+    return figures
+
+
+async def prepare(root: Path) -> None:
+    """Make the fleet that all processes work on."""
+    async with FleetStore(root) as store:
+        await store.save(fleet("hot", 5))
 
 
 def main() -> None:
@@ -159,7 +170,7 @@ def main() -> None:
     workers = []
     pipes = []
     try:
-        asyncio.run(_prepare(root))
+        asyncio.run(prepare(root))
         for _ in range(PROCESSES):
             ours, theirs = context.Pipe()
             process = context.Process(target=worker, args=(root, theirs))
@@ -168,7 +179,7 @@ def main() -> None:
             pipes.append(ours)
         for pipe in pipes:
             pipe.recv()
-        ratios = asyncio.run(measure(root, pipes, options.rounds))
+        figures = asyncio.run(measure(root, pipes, options.rounds))
     finally:
         for pipe in pipes:
             pipe.send(None)
@@ -176,14 +187,9 @@ def main() -> None:
             process.join()
         shutil.rmtree(root)
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, medians of {options.rounds} rounds (quartiles)")
-    for name, values in ratios.items():
+    for name, values in figures.items():
         low, middle, high = statistics.quantiles(values, n=4)
-        print(f"{name:62} {middle:9.2f}   ({low:.2f} to {high:.2f})")
-
-
-async def _prepare(root: Path) -> None:
-    async with FleetStore(root) as store:
-        await store.save(fleet("hot", 5))
+        print(f"{name:66} {middle:9.2f}   ({low:.2f} to {high:.2f})")
 
 
 if __name__ == "__main__":

@@ -138,6 +138,21 @@ def wait_until(state: Callable[[], object], seconds: float = 30) -> None:
         time.sleep(0.001)
 
 
+class Clock:
+    """A clock that goes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """Return its time."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let that time pass at once."""
+        self.now += seconds
+
+
 class Gate:
     """Holds whoever passes through: ``reached`` once it is there, on only after ``open``."""
 

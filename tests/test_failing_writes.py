@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import FleetFormatError, PetFleet, UnconfirmedCommitError, codec, dumps, loads
+from petfleet import FleetFormatError, PetFleet, UnconfirmedCommitError, codec, dumps, loads, lock
 from petfleet.changes import Kind
 from petfleet.files import FileBackend
-from tests.committing import FLEET, LOCK, add, commit, delete, load, marker, names
+from tests.committing import FLEET, LOCK, add, commit, delete, leave_dead_writer, load, marker, names
 from tests.conftest import pet
 from tests.recording import RecordingOS, refuse
 
@@ -51,6 +51,46 @@ def test_a_temporary_file_that_cannot_be_removed_is_left_to_the_next_holder(
     system.before = lambda name, where: None
     commit(backend, add("otto"))
     assert names(path) == {"fleet.toml", "fleet.toml.lock"}
+
+
+def test_a_recovery_that_fails_leaves_the_marker_to_the_next(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """What was not confirmed before is not confirmed by a failure to write it anew."""
+    commit(backend, add("mira"))
+    leave_dead_writer(path)
+    refuse(system, "write", "TEMPORARY", errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left"):
+        commit(backend, load, Kind.READ)
+    assert marker(path) == "writing"
+    assert names(path) == {"fleet.toml", "fleet.toml.lock"}
+    system.before = lambda name, where: None
+    system.calls.clear()
+    commit(backend, load, Kind.READ)
+    assert ("replace", "TEMPORARY -> u/fleet.toml") in system.calls
+
+
+def test_a_failed_creation_on_a_full_disk_leaves_nothing(backend: FileBackend, system: RecordingOS, path: Path) -> None:
+    """Neither the directory nor the lock file made for it."""
+    refuse(system, "write", "TEMPORARY", errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left"):
+        commit(backend, add("mira"))
+    assert not path.parent.exists()
+
+
+def test_an_error_of_the_unlocking_does_not_fail_a_durable_call(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The descriptor is closed all the same, and that unlocks too."""
+
+    def refused(fd: int) -> None:
+        raise OSError(errno.EIO, "refused")
+
+    monkeypatch.setattr(lock, "unlock_descriptor", refused)
+    assert commit(backend, add("mira")) is not None
+    assert "refused" in caplog.text
+    monkeypatch.undo()
+    assert backend.is_free("u")
 
 
 @pytest.mark.parametrize("synced", ["u", "."])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, Timeout
 
-from petfleet import lock
+from petfleet import disk, lock
 from petfleet.lock import Marker, UserLock, holder
 
 
@@ -145,3 +145,17 @@ def test_the_holder_is_told_by_the_marker_where_the_kernel_does_not(
     monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(tmp_path / "absent"))
     assert holder(name) is None
     assert holder(str(tmp_path / "no such file")) is None
+
+
+def test_a_lock_file_that_cannot_be_given_to_its_account_is_not_left_open(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error passes, and no descriptor stays."""
+
+    def refused(fd: int, like: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(disk, "adopt", refused)
+    with pytest.raises(PermissionError):
+        UserLock(name, create=True)
+    assert not lock._descriptors

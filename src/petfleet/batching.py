@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import math
 import os
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from petfleet import logs
 from petfleet.changes import Batch, Change, Kind, fail
 from petfleet.errors import LockTimeoutError
 from petfleet.fleet import PetFleet
@@ -31,9 +32,8 @@ from petfleet.parking import Parking
 
 T = TypeVar("T")
 
-_logger = logging.getLogger("petfleet")
 _MOST_IN_BATCH: Final = 512  # so that no one holds a lock for seconds
-_SPIN_SECONDS: Final = 0.01  # how long a worker retries a refused lock before the user is parked
+_SPIN_SECONDS: Final = 0.1  # without a sign of life of a lock's holder, until the user is parked
 _SPIN_PAUSE: Final = 0.0002
 _PEEK_THREADS: Final = 4
 _LONG_WAIT: Final = 1.0  # seconds; a longer wait for a lock is worth a warning
@@ -45,6 +45,8 @@ class Backend(Protocol):
     def commit(self, user_id: str, batch: Batch) -> bool: ...
 
     def is_free(self, user_id: str) -> bool: ...
+
+    def sign_of_life(self, user_id: str) -> object: ...
 
     def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]: ...
 
@@ -129,6 +131,7 @@ class _Queue:
         self.late: list[_Call] = []  # found past their deadline
         self.job: object | None = None
         self.refused_at: float | None = None
+        self.tried_at = 0.0
 
     def may_create(self) -> bool:
         with self._batching.mutex:
@@ -172,7 +175,8 @@ class Batching:
         self._workers: ThreadPoolExecutor | None = None
         self._peekers: ThreadPoolExecutor | None = None
         self._parking = Parking(self._look)
-        self._spinning = 0
+        self._spinning = 0  # workers that retry a refused lock
+        self._queued = 0  # jobs that wait for a worker
         self._commits = self._changes = self._largest = self._waits = 0
         self._wait_seconds = 0.0
 
@@ -215,7 +219,8 @@ class Batching:
         with self.mutex:
             if self._peekers is None:
                 self._peekers = ThreadPoolExecutor(_PEEK_THREADS, "petfleet-peek")
-            _start(self._peekers, job)
+            with _threads_may_run_out():
+                self._peekers.submit(job)
         await call.done.wait()
         if call.error is not None:
             try:
@@ -242,14 +247,14 @@ class Batching:
             queue = self._queues.get(user_id)
             if queue is None:
                 queue = self._queues[user_id] = _Queue(self, user_id)
-            queue.waiting.append(call)
             if queue.job is None:
                 try:
                     self._submit(queue)
                 except BaseException:
-                    queue.waiting.pop()  # no waiting call without a job
                     del self._queues[user_id]
                     raise
+            # Last, so that nothing, a KeyboardInterrupt neither, leaves a waiting call without a job.
+            queue.waiting.append(call)
         if call.once:
             self._parking.hurry(queue)
 
@@ -261,7 +266,9 @@ class Batching:
             self._workers = ThreadPoolExecutor(self._threads, "petfleet")
         job = queue.job = object()
         try:
-            _start(self._workers, self._run, queue, job)
+            with _threads_may_run_out():
+                self._workers.submit(self._run, queue, job)
+            self._queued += 1
         except BaseException:
             queue.job = None
             raise
@@ -271,18 +278,20 @@ class Batching:
     def _run(self, queue: _Queue, job: object) -> None:
         if queue.job is not job:
             return  # the pool refused this job, yet kept it: its calls have their error
+        with self.mutex:
+            self._queued -= 1
         try:
             if not self._commit(queue):
-                self._parking.park(queue, self._earliest(queue))
+                with _threads_may_run_out():
+                    self._parking.park(queue, self._earliest(queue))
                 return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the calls concerned must hear of it
-            queue.put_back()
-            fail(queue.take(), error, None)
+            fail(queue.taken or queue.take(), error, None)
         self._end(queue)
 
     def _commit(self, queue: _Queue) -> bool:
         """Commit one batch, if any call is left; False if the lock is refused and the user is to be parked."""
-        if self._backend.commit(queue.user_id, queue):
+        if self._try(queue):
             return True
         if not self._refused(queue):
             return True
@@ -292,18 +301,36 @@ class Batching:
                 return False
             self._spinning += 1
         try:
-            give_up = time.monotonic() + _SPIN_SECONDS
-            while time.monotonic() < give_up:
-                time.sleep(_SPIN_PAUSE)
-                if self._backend.commit(queue.user_id, queue):
-                    return True
-            return not self._refused(queue)
+            return self._spin(queue)
         finally:
             with self.mutex:
                 self._spinning -= 1
 
+    def _spin(self, queue: _Queue) -> bool:
+        """Retry a refused lock for as long as its holders get on; False if they seem stuck."""
+        sign = None
+        give_up = 0.0
+        while True:
+            # While others commit in turn, stay: parked, only luck would find the short gaps between them.
+            latest = self._backend.sign_of_life(queue.user_id)
+            now = time.monotonic()
+            if latest != sign:
+                sign, give_up = latest, now + _SPIN_SECONDS
+            if not self._refused(queue):
+                return True
+            if now >= give_up or (self._queued and self._spinning > self._threads // 4):
+                return False
+            time.sleep(_SPIN_PAUSE * self._spinning)  # together they look as often as one of them would
+            if self._try(queue):
+                return True
+
+    def _try(self, queue: _Queue) -> bool:
+        queue.tried_at = time.monotonic()
+        return self._backend.commit(queue.user_id, queue)
+
     def _look(self, queue: _Queue) -> float | None:
         """Look whether a parked user's lock is free; None when the user has a job again, or nothing to wait for."""
+        queue.tried_at = time.monotonic()
         try:
             free = self._backend.is_free(queue.user_id)
         except Exception:  # noqa: BLE001 - the job will meet it too, and tell the calls
@@ -323,34 +350,41 @@ class Batching:
             left = deque[_Call]()
             for call in queue.waiting:
                 if not call.withdrawn:
-                    (queue.late if call.once or now >= call.deadline else left).append(call)
+                    over = call.enqueued <= queue.tried_at if call.once else now >= call.deadline
+                    (queue.late if over else left).append(call)
             queue.waiting = left
-            return bool(left)
+            any_left = bool(left)  # looked at now: as soon as a task is woken, its next call may join them
+        self._time_out(queue)
+        return any_left
 
-    def _earliest(self, queue: _Queue) -> float:
-        with self.mutex:
-            return min((call.deadline for call in queue.waiting), default=0)
-
-    def _end(self, queue: _Queue) -> None:
-        """End a job: wake its tasks, and put the user's next job at the back, or forget the user."""
-        calls, queue.taken = queue.taken, []
+    def _time_out(self, queue: _Queue) -> None:
+        """Fail the calls that were found past their deadline."""
         late, queue.late = queue.late, []
         if late:
             timeout = self._backend.lock_timeout(queue.user_id)
             now = time.monotonic()
             for call in late:
                 call.error = timeout(now - call.enqueued)
+            _Call.post(late)
+
+    def _earliest(self, queue: _Queue) -> float:
         with self.mutex:
+            return min((0 if call.once else call.deadline for call in queue.waiting), default=0)
+
+    def _end(self, queue: _Queue) -> None:
+        """End a job: wake its tasks, and put the user's next job at the back, or forget the user."""
+        calls, queue.taken = queue.taken, []
+        self._time_out(queue)
+        waited = 0.0
+        if queue.refused_at is not None and (calls or not queue.waiting):
+            waited = time.monotonic() - queue.refused_at
+            queue.refused_at = None
+        with self.mutex:
+            self._wait_seconds += waited
             if calls:
                 self._commits += 1
                 self._changes += len(calls)
                 self._largest = max(self._largest, len(calls))
-            if (calls or late) and queue.refused_at is not None:
-                waited = time.monotonic() - queue.refused_at
-                queue.refused_at = None
-                self._wait_seconds += waited
-                if waited > _LONG_WAIT:
-                    _logger.warning("waited %.1f s for the lock of user %s", waited, queue.user_id)
             if not queue.waiting:
                 del self._queues[queue.user_id]
             else:
@@ -360,15 +394,19 @@ class Batching:
                     del self._queues[queue.user_id]
                     fail(queue.waiting, error, None)
                     calls += queue.waiting
-        _Call.post(calls + late)
+        if waited > _LONG_WAIT:
+            logs.warning("waited %.1f s for the lock of user %s", waited, queue.user_id)
+        _Call.post(calls)
 
 
-def _start(pool: ThreadPoolExecutor, job: Callable[..., None], *arguments: object) -> None:
+@contextmanager
+def _threads_may_run_out() -> Iterator[None]:
+    """Turn the error of a thread that could not be started into one that calls are documented to raise."""
     try:
-        pool.submit(job, *arguments)
+        yield
     except RuntimeError as error:
         raise OSError(
-            errno.EAGAIN, f"petfleet could not start a worker thread ({error}): allow the process more threads"
+            errno.EAGAIN, f"petfleet could not start a thread ({error}): allow the process more of them"
         ) from error
 
 

@@ -107,7 +107,7 @@ def user_id_in(data: bytes) -> str | None:
     first_table = _BRACKET_LINE.search(source)
     for part in (source, source[: first_table.start()] if first_table else ""):
         try:
-            found = _toml(part).get("user_id")
+            found = _toml(_Lines(part)).get("user_id")
         except FleetFormatError:
             continue
         return found if isinstance(found, str) else None
@@ -187,7 +187,14 @@ def _same_fleet(one: PetFleet, other: PetFleet) -> bool:
 
 
 def _same_handle(one: PetHandle, other: PetHandle) -> bool:
-    return one is other or (one == other and same(one.extra, other.extra))
+    # Not ==, which sees no difference between the extras 1 and True, and one between NaN and NaN.
+    return one is other or (
+        one.pet_name == other.pet_name
+        and one.role == other.role
+        and one.manifest_path == other.manifest_path
+        and one.last_active == other.last_active
+        and same(one.extra, other.extra)
+    )
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -242,7 +249,7 @@ def _parse_block(block: str) -> PetHandle | None:
         else:
             if _BRACKET_LINE.search(block):
                 return None
-            fields = tomllib.loads(block)
+            fields = _toml(_Lines(block))
             handle = PetHandle(extra=_unknown(fields, HANDLE_KEYS), **_known(fields, HANDLE_KEYS))
     # Of the full parser's errors none is lost: it now reads the whole text and raises its own.
     except (TypeError, ValueError, RecursionError):
@@ -260,7 +267,7 @@ def _parse_head(head: str, pets: list[PetHandle]) -> PetFleet | None:
             return None if bool(no_pets) == bool(pets) else PetFleet(user_id, pets, active_pet)
         if not pets or _BRACKET_LINE.search(head):
             return None
-        fields = tomllib.loads(head)
+        fields = _toml(_Lines(head))
         if "pets" in fields:
             return None
         return PetFleet(fields["user_id"], pets, fields.get("active_pet"), _unknown(fields, FLEET_KEYS))
@@ -278,8 +285,7 @@ def _unknown(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
 
 def _parse_document(source: str) -> PetFleet:
     lines = _Lines(source)
-    _check_nesting(lines)
-    document = _toml(source)
+    document = _toml(lines)
     user_id = _field(document, "user_id", str, lines)
     active_pet = _field(document, "active_pet", str, lines) if "active_pet" in document else None
     tables = _field(document, "pets", list, lines)
@@ -292,7 +298,7 @@ def _parse_document(source: str) -> PetFleet:
 
 def _parse_pet(table: object, lines: _Lines, index: int) -> PetHandle:
     if not isinstance(table, dict):
-        raise FleetFormatError(None, f"a table for pet {index + 1}, found {table!r:.100}", lines.of("pets"))
+        raise FleetFormatError(None, f"a table for pet {index + 1}, found {_shown(table)}", lines.of("pets"))
     try:
         return PetHandle(
             _field(table, "pet_name", str, lines, index),
@@ -318,14 +324,23 @@ def _field(table: dict[str, Any], name: str, kind: type, lines: _Lines, index: i
     value = table[name]
     if type(value) is not kind:
         line = lines.of(name) if index is None else lines.of(name, index)
-        raise FleetFormatError(None, f"{name}{owner} to be {_TYPE_NAMES[kind]}, found {value!r:.100}", line)
+        raise FleetFormatError(None, f"{name}{owner} to be {_TYPE_NAMES[kind]}, found {_shown(value)}", line)
     return value
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.100}"
+    except (RecursionError, ValueError):  # deep nesting, or an integer of thousands of digits
+        return f"a {type(value).__name__} beyond printing"
 
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
-def _toml(source: str) -> dict[str, Any]:
+def _toml(lines: _Lines) -> dict[str, Any]:
+    _check_nesting(lines)
+    source = lines.source
     try:
         return tomllib.loads(source)
     except RecursionError:
@@ -376,6 +391,7 @@ class _Lines:
     """Where in a text things stand, as far as a look at its lines can tell."""
 
     def __init__(self, source: str) -> None:
+        self.source = source
         # The same lines with the strings emptied and the comments gone.
         self.skeleton = _OPAQUE.sub(
             lambda opaque: ("" if opaque[0][0] == "#" else '""') + "\n" * opaque[0].count("\n"), source
@@ -383,7 +399,10 @@ class _Lines:
 
     def of_pet(self, index: int) -> int | None:
         """Return the line of the header of the pet at ``index``."""
-        headers = [number for number, line in enumerate(self._lines(), 1) if line == "[[pets]]"]
+        lines = ["".join(line.split()) for line in self._lines()]
+        if '[[""]]' in lines:
+            return None  # a quoted header may be one of them
+        headers = [number for number, line in enumerate(lines, 1) if line == "[[pets]]"]
         return headers[index] if index < len(headers) else None
 
     def of(self, name: str, index: int | None = None) -> int | None:

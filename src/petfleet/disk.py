@@ -211,7 +211,11 @@ def make_directories(path: str) -> None:
         if parent == path:
             raise
         make_directories(parent)
-        os.mkdir(path, 0o700)
+        # Not by calling itself again: that would never end below a dangling link.
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            return
     adopt(path, os.path.dirname(path))
 
 

@@ -105,7 +105,8 @@ def integer(value: int, what: str) -> int:
             raise TypeError(f"{what} must be int, not {type(value).__name__}{way_out}")
         value = int.__int__(value)
     if value not in INTEGERS:
-        raise ValueError(f"{what} {value} does not fit into 64 bits")
+        shown = str(value) if value.bit_length() < 256 else f"of {value.bit_length()} bits"
+        raise ValueError(f"{what} {shown} does not fit into 64 bits")
     return value
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from collections.abc import Callable, Generator, Sequence
 from typing import Final, NamedTuple
 
-from petfleet import changes, codec, disk
+from petfleet import changes, codec, disk, logs
 from petfleet.changes import ABSENT, Batch, Change, Kind, State
 from petfleet.errors import FleetFormatError, InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
 from petfleet.fleet import PetFleet
@@ -17,7 +16,6 @@ from petfleet.lock import UserLock, holder
 from petfleet.memory import Memory
 from petfleet.names import check_user_id
 
-_logger = logging.getLogger("petfleet")
 _MOST_RESTARTS: Final = 20  # before a commit gives way, as if the lock were busy
 
 
@@ -89,6 +87,13 @@ class FileBackend:
         finally:
             lock.close()
 
+    def sign_of_life(self, user_id: str) -> object:
+        """Return what changes while the holders of the user's lock get on with their commits."""
+        try:
+            return os.stat(_Place(self._root, user_id).lock).st_mtime_ns
+        except OSError:
+            return None  # the next try to take the lock will tell
+
     def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
         """Return what makes the errors of calls that waited in vain for this user's lock, from the seconds waited."""
         path = _Place(self._root, user_id).lock
@@ -134,7 +139,8 @@ class FileBackend:
             self._commit(place, lock, batch.take())
             return True
         finally:
-            lock.close()
+            # What was committed stays committed, whatever becomes of the lock.
+            _tidy(lock.close)
 
     def _open_lock(self, place: _Place, batch: Batch) -> UserLock | None:
         """Open the user's lock file; None if there is nothing to lock, and the batch was answered."""
@@ -166,22 +172,19 @@ class FileBackend:
         data = None if stored is None else stored.data
         if after is not before:
             try:
-                if after.fleet is not None and after.text is not None:
-                    codec.confirm(after.text, after.fleet)  # each piece was; this is about the whole
-                    data = after.text.encode()
-                else:
-                    data = None
-                self._write(place, lock, stored, data)
+                data = _encode(after)
+                self._write(place, lock, stored, data, confirmed=True)
             except (_OvertakenError, FileNotFoundError):
                 raise
-            except Exception as error:  # noqa: BLE001 - it goes to the calls
-                unconfirmed = isinstance(error, UnconfirmedCommitError)
-                changes.fail(taken[first:], error, None if unconfirmed else before)
+            except UnconfirmedCommitError as error:
                 self._known.forget(place.user_id)
+                changes.fail(taken[first:], error, None)
                 return
-        _logger.debug(
-            "%s: committed %d calls, %s", place.fleet, len(taken), "a write" if after is not before else "no write"
-        )
+            except Exception as error:  # noqa: BLE001 - it goes to the calls
+                changes.fail(taken[first:], error, before)
+                after, data = before, None if stored is None else stored.data
+        wrote = "a write" if after is not before else "no write"
+        logs.debug("%s: %s for %d calls", place.fleet, wrote, len(taken))
         if after.absent:
             self._leave_nothing(place, sync=after is not before)
         else:
@@ -220,9 +223,9 @@ class FileBackend:
             return stored
         # A writer died, or could not sync. A failed sync may have dropped the data and would not fail again, so
         # nothing but writing the same bytes anew makes them durable.
-        _logger.warning("%s: recovering after %s did not finish writing", place.fleet, marker.note)
+        logs.warning("%s: recovering after %s did not finish writing", place.fleet, marker.note)
         disk.sweep(place.fleet)
-        self._write(place, lock, stored, None if stored is None else stored.data)
+        self._write(place, lock, stored, None if stored is None else stored.data, confirmed=False)
         return disk.read(place.fleet, codec.MOST_BYTES)
 
     def _sync_foreign(self, place: _Place, lock: UserLock, stored: disk.Stored | None) -> None:
@@ -240,8 +243,10 @@ class FileBackend:
             raise
         _tidy(lock.mark_clean, _identity(stored))
 
-    def _write(self, place: _Place, lock: UserLock, stored: disk.Stored | None, data: bytes | None) -> None:
-        """Put ``data`` durably in the place of what was read; None removes it."""
+    def _write(
+        self, place: _Place, lock: UserLock, stored: disk.Stored | None, data: bytes | None, *, confirmed: bool
+    ) -> None:
+        """Put ``data`` durably in the place of what was read (None removes it), which may be ``confirmed`` durable."""
         directory = disk.Directory(place.directory)
         try:
             lock.mark_writing()
@@ -257,15 +262,16 @@ class FileBackend:
                 else:
                     disk.remove(place.fleet)
             except BaseException:
-                # The old file stands. If the temporary one does too, the marker has the next holder remove it.
-                if _tidy(disk.remove, temporary):
+                # The old file stands. Unless it was durable and nothing is left beside it, the marker stays too, for
+                # the next holder to recover.
+                if _tidy(disk.remove, temporary) and confirmed:
                     _tidy(lock.mark_clean, _identity(stored))
                 raise
             try:
                 directory.sync()
                 if stored is None:
                     self._sync_above()
-            except OSError as error:
+            except Exception as error:
                 # The marker stays, so that the next holder writes the same bytes again.
                 raise UnconfirmedCommitError(place.fleet) from error
             _tidy(lock.mark_clean, identity)
@@ -296,6 +302,14 @@ class FileBackend:
             _tidy(disk.sync_directory, self._root)
 
 
+def _encode(state: State) -> bytes | None:
+    """Return what is to be written; each piece of it was parsed back, and now the whole is."""
+    if state.fleet is None or state.text is None:
+        return None
+    codec.confirm(state.text, state.fleet)
+    return state.text.encode()
+
+
 def _identity(stored: disk.Stored | None) -> str:
     return "none" if stored is None else disk.identity(stored.status)
 
@@ -313,7 +327,7 @@ def _tidy(action: Callable[..., object], *arguments: str) -> bool:
     """Do what the outcome of a call does not depend on; what fails is logged."""
     try:
         action(*arguments)
-    except OSError as error:
-        _logger.warning("%s; left for the next call to tidy up", error)
+    except Exception as error:  # noqa: BLE001 - not even running out of memory may fail a call that is durable
+        logs.warning("%s; left for the next call to tidy up", error)
         return False
     return True

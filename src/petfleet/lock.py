@@ -81,9 +81,7 @@ class UserLock:
                 unlock_descriptor(self._fd)
                 self._held = False
         finally:
-            # In this order: a child must never close a number that by then means another file.
-            _descriptors.discard(self._fd)
-            os.close(self._fd)
+            _close(self._fd)
 
 
 def holder(path: str) -> str | None:
@@ -97,7 +95,7 @@ def holder(path: str) -> str | None:
             return f"pid {held[1]} on {socket.gethostname()}"
         with open(path, "rb") as file:
             marker = _MARKER.match(file.read(_MARKER_AT + _MARKER_BYTES)[_MARKER_AT:])
-    except (OSError, AttributeError):
+    except (OSError, ValueError, AttributeError):
         return None  # it only decorates an error message
     if marker is None or marker[1] != b"writing":
         return None
@@ -146,9 +144,18 @@ def _open(path: str, *, create: bool) -> tuple[int, os.stat_result]:
         if _forks.begun == forks:
             break
         # A child may have got a copy before the number was noted, and would keep this lock alive: take another.
-        _descriptors.discard(fd)
-        os.close(fd)
+        _close(fd)
         time.sleep(0.0001)
-    if create:
-        disk.adopt(fd, os.path.dirname(path))
+    try:
+        if create:
+            disk.adopt(fd, os.path.dirname(path))
+    except BaseException:
+        _close(fd)
+        raise
     return fd, status
+
+
+def _close(fd: int) -> None:
+    # In this order: a child must never close a number that by then means another file.
+    _descriptors.discard(fd)
+    os.close(fd)

@@ -237,7 +237,10 @@ class FleetStore:
                 for user_id in some:
                     yield user_id
         finally:
-            ids.close()
+            try:
+                ids.close()
+            except ValueError:
+                pass  # cancelled while a thread is in it: the generator ends with that thread's turn
 
     def statistics(self) -> FleetStoreStatistics:
         """Return what this store has done in this process so far."""

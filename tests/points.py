@@ -1,0 +1,130 @@
+"""The points of a call, at each of which a hook can hold it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Final
+from unittest import mock
+
+from petfleet import FleetStore, batching, disk, lock
+
+BEFORE_TAKEN: Final = ("enqueued", "refused", "parked")
+UNDER_LOCK: Final = ("taken", "written", "renamed")
+POINTS: Final = (*BEFORE_TAKEN, *UNDER_LOCK, "committed", "posted")
+BUSY: Final = ("refused", "parked")  # someone else has to hold the lock, or they are never reached
+_SECONDS: Final = 60  # how long a point is waited for, and held, at most
+
+
+class _Stop:
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def hold(self) -> None:
+        self.reached.set()
+        assert self.opened.wait(_SECONDS), "the point was never left"
+
+
+class Held:
+    """Holds whatever worker comes to one point of a call; a context manager that lets go at its end.
+
+    ``enqueued``: the lock file is not opened yet. ``refused``, ``parked``: the lock was refused, in the worker or in
+    the thread for parked users. ``taken``: the file is not read yet. ``written``: the temporary file is. ``renamed``:
+    the fleet file is new. ``committed``: the lock is released, no task woken. ``posted``: like that, until
+    :meth:`post`.
+    """
+
+    def __init__(self, point: str) -> None:
+        assert point in POINTS
+        self.point = point
+        self.posted = threading.Event()
+        self._entrance = _Stop()
+        self._stop = self._entrance if point == "enqueued" else _Stop()
+        self._hooks = ExitStack()
+
+    def __enter__(self) -> Held:
+        self._hook(lock, "_open", before=self._entrance)
+        if self.point in BUSY:
+            self._hook(lock.UserLock, "try_acquire", after=self._stop, only=self._is_refusal)
+        elif self.point == "taken":
+            self._hook(disk, "read", before=self._stop)
+        elif self.point == "written":
+            self._hook(disk, "write_new", after=self._stop)
+        elif self.point == "renamed":
+            self._hook(disk, "rename", after=self._stop)
+        elif self.point in ("committed", "posted"):
+            post = batching._Call.post
+
+            def gated(calls: list[batching._Call]) -> None:
+                self._stop.hold()
+                post(calls)
+                self.posted.set()
+
+            self._hooks.enter_context(mock.patch.object(batching._Call, "post", staticmethod(gated)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.open()
+        self._hooks.close()
+
+    def admit(self) -> None:
+        """Let the worker, held before it takes what is enqueued, come as far as the point."""
+        if self._stop is not self._entrance:
+            self._entrance.opened.set()
+
+    def reached(self) -> bool:
+        """Return whether a worker stands at the point."""
+        return self._stop.reached.is_set()
+
+    def reach(self) -> None:
+        """Let the worker come to the point, and wait for it there."""
+        self.admit()
+        assert self._stop.reached.wait(_SECONDS), f"{self.point} was never reached"
+        if self.point == "posted":
+            self.post()
+
+    def post(self) -> None:
+        """Have the results posted to the event loops."""
+        self.open()
+        assert self.posted.wait(_SECONDS), "no result was posted"
+
+    def open(self) -> None:
+        """Let everyone go on."""
+        self._entrance.opened.set()
+        self._stop.opened.set()
+
+    def _is_refusal(self, got: object) -> bool:
+        parking = threading.current_thread().name == "petfleet-parking"
+        return not got and parking == (self.point == "parked")
+
+    def _hook(
+        self,
+        place: object,
+        name: str,
+        *,
+        before: _Stop | None = None,
+        after: _Stop | None = None,
+        only: Callable[[object], bool] = lambda result: True,
+    ) -> None:
+        function = getattr(place, name)
+
+        def gated(*arguments: Any, **options: Any) -> Any:
+            if before is not None:
+                before.hold()
+            result = function(*arguments, **options)
+            if after is not None and only(result):
+                after.hold()
+            return result
+
+        self._hooks.enter_context(mock.patch.object(place, name, gated))
+
+
+def waits_for(store: FleetStore, number: int) -> bool:
+    """Return whether so many calls wait to be taken for the user named ``user``."""
+    queue = store._batching._queues.get("user")
+    return queue is not None and len(queue.waiting) == number
