@@ -24,7 +24,7 @@ async def main(root: str) -> None:
     store = FleetStore(f"{root}/fleets")
 
     # The manifest is yours: a handle names it, petfleet never opens it. Written first, and down to the disk, so that
-    # no handle ever names a file that is not there.
+    # no handle names a manifest that was never written.
     manifest = f"{root}/pets/mira.toml"
     await aiofiles.os.makedirs(f"{root}/pets", exist_ok=True)
     async with aiofiles.open(manifest, "w", encoding="utf-8") as file:

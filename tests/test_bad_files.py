@@ -56,7 +56,7 @@ BROKEN: dict[str, tuple[bytes, str, int | None, int | None]] = {
     "UTF-16": ("user_id".encode("utf-16"), "UTF-8", 1, 1),
     "deep nesting": (HEAD + b"pets = []\nx = " + b"[" * 5000, "at most 100 levels of nesting", 3, None),
 }
-WAY_OUT = "; repair it, or replace an unparsable file with save(fleet, overwrite=True)"
+WAY_OUT = "; repair it or move it away (a fleet file that cannot be parsed: save with overwrite=True replaces it)"
 
 
 async def refuse(

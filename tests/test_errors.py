@@ -52,7 +52,7 @@ CASES: list[tuple[FleetError, dict[str, object], type[Exception], str]] = [
         {"path": "/f/fleet.toml", "expected": "UTF-8", "line": 3, "column": 7},
         ValueError,
         "/f/fleet.toml, line 3, column 7: expected UTF-8; "
-        "repair it, or replace an unparsable file with save(fleet, overwrite=True)",
+        "repair it or move it away (a fleet file that cannot be parsed: save with overwrite=True replaces it)",
     ),
     (
         FleetFormatError(None, "the required field pets", 3),
@@ -83,15 +83,15 @@ CASES: list[tuple[FleetError, dict[str, object], type[Exception], str]] = [
         LockTimeoutError("/f/fleet.toml.lock", 10.0042, "pid 4242 on web-3"),
         {"path": "/f/fleet.toml.lock", "waited": 10.0042, "holder": "pid 4242 on web-3"},
         TimeoutError,
-        "/f/fleet.toml.lock still not free after 10 s, held by pid 4242 on web-3: "
-        "try again later, see what the holder does, or raise lock_timeout",
+        "/f/fleet.toml.lock not locked within 10 s, held by pid 4242 on web-3: "
+        "try again, see what the holder does, or raise lock_timeout",
     ),
     (
         LockTimeoutError("/f/fleet.toml.lock", 0.12345, None),
         {"path": "/f/fleet.toml.lock", "waited": 0.12345, "holder": None},
         TimeoutError,
-        "/f/fleet.toml.lock still not free after 0.123 s, held by an unknown holder: "
-        "try again later, see what the holder does, or raise lock_timeout",
+        "/f/fleet.toml.lock not locked within 0.123 s, its holder unknown or all of the store's threads busy: "
+        "try again, or raise lock_timeout or threads",
     ),
     (
         UnconfirmedCommitError("/f/fleet.toml"),

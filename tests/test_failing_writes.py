@@ -173,3 +173,70 @@ def test_the_user_id_inside_must_be_the_one_asked_for(backend: FileBackend, path
         with pytest.raises(FleetFormatError, match="user_id = 'u', found 'U'"):
             commit(backend, change, kind)
     assert loads(path.read_bytes()).user_id == "U"
+
+
+def test_a_recovery_that_cannot_sync_is_an_ordinary_error(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """Nothing of the new call was tried, so it must not be told that it may have happened."""
+    refuse(system, "fsync", "u", errno.EIO)
+    with pytest.raises(UnconfirmedCommitError):
+        commit(backend, add("mira"))
+    for change, kind in ((add("otto"), Kind.CREATE), (load, Kind.READ)):
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            commit(backend, change, kind)
+        assert not isinstance(caught.value, UnconfirmedCommitError)
+    assert marker(path) == "writing"
+
+
+def test_an_error_of_closing_the_directory_does_not_fail_a_durable_call(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """Everything was synced before."""
+    commit(backend, add("mira"))
+    refuse(system, "close", "u", errno.EIO)
+    fleet = commit(backend, add("otto"))
+    assert fleet is not None
+    assert path.read_text() == dumps(fleet)
+
+
+def test_users_leaves_out_what_it_may_not_look_into(
+    backend: FileBackend, system: RecordingOS, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Like the lost+found of a mounted disk; but a failing disk is an error."""
+    commit(backend, add("mira"))
+    (root / "loop").symlink_to("loop")
+    assert list(backend.users()) == ["u"]
+    assert "left out of the users" in caplog.text
+    refuse(system, "lstat", FLEET, errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        list(backend.users())
+
+
+@pytest.mark.parametrize(("error", "confirmed"), [(errno.EACCES, True), (errno.EINVAL, True), (errno.EIO, False)])
+def test_what_is_above_the_root_is_synced_as_far_as_anyone_could(
+    backend: FileBackend, system: RecordingOS, path: Path, error: int, confirmed: bool
+) -> None:
+    """Where we may not look, nothing more can be done; a failing disk leaves the commit unconfirmed."""
+    refuse(system, "fsync", "above", error)
+    if confirmed:
+        assert commit(backend, add("mira")) is not None
+    else:
+        with pytest.raises(UnconfirmedCommitError):
+            commit(backend, add("mira"))
+    assert marker(path) == ("clean" if confirmed else "writing")
+
+
+def test_a_fleet_too_large_in_our_own_layout_can_be_made_smaller(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read in a tighter layout of someone else's, it loads; what is still too large fails that call alone."""
+    handle = 'pet_name="a",role="r",manifest_path="m",last_active=1'
+    monkeypatch.setattr(codec, "MOST_BYTES", 150)
+    path.parent.mkdir(parents=True)
+    path.write_text(f'user_id="u"\npets=[{{{handle}}},{{{handle}}}]\n')
+    loaded = commit(backend, load, Kind.READ)
+    assert loaded is not None
+    with pytest.raises(ValueError, match="150 are allowed"):
+        commit(backend, lambda stored: stored and stored.with_last_active("a", 2), Kind.CHANGE)
+    assert commit(backend, lambda stored: stored and stored.without_pet("a"), Kind.CHANGE) == loaded.without_pet("a")

@@ -258,3 +258,90 @@ def test_the_lock_is_had_again_after_all_of_that(backend: FileBackend) -> None:
     assert backend.is_free("u")
     assert backend.is_free("nobody")
     assert not lock._descriptors
+
+
+def test_a_write_that_only_its_bytes_betray_is_not_replaced_unseen(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same inode, same size, and a time that stood still: the bytes are compared too."""
+    commit(backend, add("mira"))
+    monkeypatch.setattr(disk, "_same", lambda one, other: True)
+    once_before(monkeypatch, disk, "write_new", lambda: path.write_text(path.read_text().replace("mira", "lora")))
+    commit(backend, add("otto"))
+    assert stored(path) == ["lora", "otto"]
+
+
+def test_an_error_of_an_attempt_that_started_over_is_forgotten(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed at first may happen in the end, and then it did."""
+    commit(backend, add("mira"))
+
+    def another_adds() -> None:
+        path.write_text(dumps(PetFleet("u", [pet("mira"), pet("otto")], "mira")))
+
+    once_before(monkeypatch, disk, "write_new", another_adds)
+    changes = [
+        Change(lambda fleet: fleet and fleet.with_last_active("mira", 1), Kind.CHANGE),
+        Change(lambda fleet: fleet and fleet.with_last_active("otto", 2), Kind.CHANGE),
+    ]
+    assert backend.commit("u", OneBatch(*changes))
+    assert [change.error for change in changes] == [None, None]
+    assert loads(path.read_bytes()).pet("otto").last_active == 2
+
+
+def test_a_directory_that_vanishes_again_and_again_counts_as_busy(
+    backend: FileBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never ENOENT: the call's deadline ends it."""
+    commit(backend, add("mira"))
+
+    def vanished(lock: UserLock) -> bool:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(UserLock, "try_acquire", vanished)
+    assert not backend.commit("u", OneBatch(Change(load, Kind.READ)))
+
+
+def test_deleting_removes_what_a_writer_left_that_died_at_once(backend: FileBackend, path: Path) -> None:
+    """An empty directory is no fleet, and yet something of the user; nobody else's call removes it."""
+    path.parent.mkdir(parents=True)
+    assert commit(backend, load, Kind.READ) is None
+    assert path.parent.exists()
+    assert commit(backend, delete, Kind.DELETE) is None
+    assert not path.parent.exists()
+
+
+def test_a_link_put_in_the_fleets_place_meanwhile_is_refused(
+    backend: FileBackend, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not what was read, so the commit starts over, and then meets it."""
+    commit(backend, add("mira"))
+
+    def put_a_link() -> None:
+        path.unlink()
+        path.symlink_to(tmp_path / "elsewhere")
+
+    once_before(monkeypatch, disk, "write_new", put_a_link)
+    with pytest.raises(ValueError, match="a regular file, not a symbolic link"):
+        commit(backend, add("otto"))
+    assert path.is_symlink()
+
+
+def test_a_foreign_write_while_its_forerunner_is_synced_is_read_again(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a load returns is what was synced."""
+    path.parent.mkdir(parents=True)
+    path.write_text(dumps(PetFleet("u", [pet("mira")])))
+    once_before(monkeypatch, disk, "sync_directory", lambda: path.write_text(dumps(PetFleet("u", [pet("lora")]))))
+    assert commit(backend, load, Kind.READ) == PetFleet("u", [pet("lora")])
+
+
+def test_a_lock_file_that_is_gone_shows_no_sign_of_life(backend: FileBackend) -> None:
+    """The next try to take the lock tells more."""
+    assert backend.sign_of_life("u") is None
+    commit(backend, add("mira"))
+    before = backend.sign_of_life("u")
+    os.utime(os.path.join(backend._root, "u", "fleet.toml.lock"), (1, 1))
+    assert backend.sign_of_life("u") != before

@@ -7,11 +7,13 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
+import trio
 from anyio.abc import TaskStatus
 
 from petfleet import FleetStore, PetFleet, PetNotInFleetError, disk, lock
@@ -178,3 +180,21 @@ def test_a_loop_that_closes_before_its_call_is_taken_leaves_nothing(
 
         run(loop, close_too_early)
     assert run(loop, store.add, "user", pet("mira")) == PetFleet("user", [pet("mira")], "mira")
+
+
+def test_trio_as_a_guest_of_asyncio_is_not_taken_for_asyncio(root: Path) -> None:
+    """Its tasks run in callbacks of asyncio's loop, and are woken by trio."""
+    store = FleetStore(root)
+
+    async def host() -> PetFleet:
+        done: asyncio.Future[PetFleet] = asyncio.get_running_loop().create_future()
+        trio.lowlevel.start_guest_run(
+            store.add,
+            "user",
+            pet("mira"),
+            run_sync_soon_threadsafe=asyncio.get_running_loop().call_soon_threadsafe,
+            done_callback=lambda outcome: done.set_result(outcome.unwrap()),
+        )
+        return await done
+
+    assert asyncio.run(host()) == PetFleet("user", [pet("mira")], "mira")

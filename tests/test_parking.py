@@ -109,40 +109,6 @@ def test_a_thing_parked_again_is_looked_at_by_the_new_time_only(clock: Clock) ->
     assert clock.waits == pytest.approx([3])
 
 
-def test_hurry_has_a_parked_thing_looked_at_once_and_now(clock: Clock) -> None:
-    """Hurried, a thing comes before all others, and its old time is forgotten."""
-    looks: list[str] = []
-    parked: Parking[str] = Parking(looks.append)
-    parked.park("one", math.inf, 5.0)
-    parked.park("other", math.inf, 1.0)
-    parked.hurry("one")
-    parked._run()
-    assert looks == ["one", "other"]
-    assert clock.waits == pytest.approx([1])
-
-
-def test_hurry_leaves_alone_what_is_not_parked() -> None:
-    """Hurrying a thing that is not parked neither looks at it nor starts the thread."""
-    parked: Parking[str] = Parking(lambda thing: None)
-    parked.hurry("thing")
-    assert parked._parked == {}
-    assert parked._thread is None
-
-
-def test_hurry_wakes_the_waiting_thread() -> None:
-    """A thread that waits for a far time looks at once at what is hurried."""
-    looked = threading.Event()
-
-    def look(thing: str) -> None:
-        looked.set()
-
-    parked: Parking[str] = Parking(look)
-    parked.park("thing", math.inf, 3600.0)
-    wait_until(lambda: parked._changed._waiters)  # type: ignore[attr-defined] # it has no public look at them
-    parked.hurry("thing")
-    assert looked.wait(30)
-
-
 def test_the_thread_ends_when_nothing_is_parked_and_starts_again() -> None:
     """Nothing runs while nothing is parked; the next thing parked gets a new thread."""
     looks: list[threading.Thread] = []
@@ -184,3 +150,19 @@ def test_without_a_thread_nothing_is_parked(monkeypatch: pytest.MonkeyPatch) -> 
 def has_length(collected: Sized, number: int) -> bool:
     """Return whether so much was collected."""
     return len(collected) == number
+
+
+def test_trouble_with_one_thing_does_not_end_the_looks_at_others(caplog: pytest.LogCaptureFixture) -> None:
+    """Both are looked at until they are done with."""
+    looks: list[str] = []
+
+    def look(thing: str) -> None:
+        looks.append(thing)
+        if looks == ["one"]:
+            raise MemoryError
+
+    parked: Parking[str] = Parking(look)
+    parked.park("one", math.inf)
+    parked.park("other", math.inf)
+    wait_until(lambda: sorted(looks) == ["one", "one", "other"])
+    assert "looking at a refused lock failed" in caplog.text

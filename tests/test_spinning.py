@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -110,3 +111,16 @@ async def test_a_call_that_tries_once_gets_a_try_of_its_own(monkeypatch: pytest.
     with pytest.raises(LockTimeoutError):
         await store.call("u", lambda fleet: fleet, Kind.READ)
     assert await store.call("u", lambda fleet: fleet, Kind.READ) == PetFleet("u")
+
+
+def test_a_call_of_a_closed_loop_is_not_tried_for_ever() -> None:
+    """Nobody waits for it, and the interpreter's exit must not."""
+    store = Batching(Backend(10**9, itertools.count()), math.inf, 32)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(store.call("u", lambda fleet: fleet, Kind.READ))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert store._queues
+    loop.close()
+    wait_until(lambda: not store._queues)
+    assert not task.done()
+    task._log_destroy_pending = False  # type: ignore[attr-defined] # it is meant to be

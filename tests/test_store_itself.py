@@ -17,7 +17,9 @@ from petfleet import (
     PetFleet,
     disk,
     fleet_path,
+    loads,
 )
+from tests.calls import text_of
 from tests.conftest import Gate, pet, wait_until
 
 
@@ -132,3 +134,30 @@ def test_the_constructor_checks_its_arguments(arguments: dict[str, Any], error: 
         FleetStore(**{"root": "fleets", **arguments})
     assert type(caught.value) is error
     assert str(caught.value) == message
+
+
+async def test_a_second_aclose_waits_for_the_commits_of_the_first(
+    store: FleetStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And for what waited behind them: no thread and no call is left when it returns."""
+    gate = Gate()
+    monkeypatch.setattr(disk, "write_new", gate.before(disk.write_new))
+    found: list[list[str]] = []
+
+    async def close() -> None:
+        await store.aclose()
+        found.append([handle.pet_name for handle in loads(text_of(root)).pets])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.add, "user", pet("mira"))
+        await anyio.to_thread.run_sync(gate.reached.wait)
+        group.start_soon(store.add, "user", pet("nova"))
+        await anyio.to_thread.run_sync(wait_until, lambda: store._batching._queues["user"].waiting)
+        group.start_soon(close)
+        await anyio.to_thread.run_sync(wait_until, lambda: store._batching._closing)
+        group.start_soon(close)
+        await anyio.wait_all_tasks_blocked()
+        gate.open()
+    assert found == [["mira", "nova"]] * 2
+    assert not store._batching._closing
+    assert store._batching._workers is None

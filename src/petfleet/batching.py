@@ -56,7 +56,7 @@ class FleetStoreStatistics:
     """What a store has done in this process so far.
 
     Attributes:
-        commits: batches carried out under a lock, loads included.
+        commits: batches carried out, of loads too.
         changes: calls that those batches carried.
         largest_batch: the most calls in one batch.
         lock_waits: how often a lock was found held by someone else.
@@ -73,10 +73,11 @@ class FleetStoreStatistics:
 class _Call(Change):
     """A change, and the task that waits for it."""
 
-    __slots__ = ("_wake", "deadline", "done", "enqueued", "once", "withdrawn")
+    __slots__ = ("_wake", "deadline", "done", "enqueued", "loop_is_closed", "once", "withdrawn")
 
     done: asyncio.Event | anyio.Event
     _wake: Callable[..., object]
+    loop_is_closed: Callable[[], bool]
 
     def __init__(self, apply: Callable[[PetFleet | None], PetFleet | None], kind: Kind, lock_timeout: float) -> None:
         super().__init__(apply, kind)
@@ -84,7 +85,7 @@ class _Call(Change):
         self.once = lock_timeout == 0
         self.deadline = math.inf if self.once else self.enqueued + lock_timeout
         self.withdrawn = False
-        self.done, self._wake = _signal()
+        self.done, self._wake, self.loop_is_closed = _signal()
 
     @staticmethod
     def post(calls: list[_Call]) -> None:
@@ -95,8 +96,8 @@ class _Call(Change):
         for wake, woken in loops.items():
             try:
                 wake(_wake_all, woken)
-            except RuntimeError:
-                pass  # the loop is closed: no task waits any more
+            except Exception:  # noqa: BLE001 - the loop is closed: no task waits any more
+                pass
 
 
 def _wake_all(calls: list[_Call]) -> None:
@@ -104,8 +105,8 @@ def _wake_all(calls: list[_Call]) -> None:
         call.done.set()
 
 
-def _signal() -> tuple[asyncio.Event | anyio.Event, Callable[..., object]]:
-    """Return an event of the running loop, and what calls a function there from any thread.
+def _signal() -> tuple[asyncio.Event | anyio.Event, Callable[..., object], Callable[[], bool]]:
+    """Return an event of the running loop, what calls a function there from any thread, and what tells its end.
 
     Not anyio's own way back from a thread: that one waits for the loop, which may be closed by then.
     """
@@ -113,11 +114,12 @@ def _signal() -> tuple[asyncio.Event | anyio.Event, Callable[..., object]]:
         # A third of the time of anyio's event, of which every call needs one. Not the running loop decides: under
         # trio's guest mode that may be asyncio's, and then there is no asyncio task.
         if asyncio.current_task() is not None:
-            return asyncio.Event(), asyncio.get_running_loop().call_soon_threadsafe
+            running = asyncio.get_running_loop()
+            return asyncio.Event(), running.call_soon_threadsafe, running.is_closed
     except RuntimeError:
         pass  # no asyncio here
     loop: Any = anyio.lowlevel.current_token().native_token
-    return anyio.Event(), loop.run_sync_soon
+    return anyio.Event(), loop.run_sync_soon, bool  # False: trio does not end without cancelling its tasks
 
 
 class _Queue:
@@ -174,6 +176,7 @@ class Batching:
         self._queues: dict[str, _Queue] = {}
         self._workers: ThreadPoolExecutor | None = None
         self._peekers: ThreadPoolExecutor | None = None
+        self._closing: list[ThreadPoolExecutor] = []
         self._parking = Parking(self._look)
         self._spinning = 0  # workers that retry a refused lock
         self._queued = 0  # jobs that wait for a worker
@@ -230,12 +233,17 @@ class Batching:
         return results[0]
 
     async def aclose(self) -> None:
-        """Wait for the jobs under way and end the threads; a later call starts new ones."""
-        with self.mutex:
-            pools = [pool for pool in (self._workers, self._peekers) if pool is not None]
-            self._workers = self._peekers = None
-        for pool in pools:
-            await anyio.to_thread.run_sync(pool.shutdown, abandon_on_cancel=True)
+        """Wait for the jobs under way and for calls made before, and end the threads; a later call starts new ones."""
+        # Twice: what waited behind a batch under way was then given to new threads.
+        for _ in range(2):
+            with self.mutex:
+                self._closing += [pool for pool in (self._workers, self._peekers) if pool is not None]
+                self._workers = self._peekers = None
+                closing = self._closing.copy()  # those of an aclose that was cancelled, too
+            for pool in closing:
+                await anyio.to_thread.run_sync(pool.shutdown, abandon_on_cancel=True)
+            with self.mutex:
+                self._closing = [pool for pool in self._closing if pool not in closing]
 
     def statistics(self) -> FleetStoreStatistics:
         """Return the counts so far."""
@@ -255,8 +263,6 @@ class Batching:
                     raise
             # Last, so that nothing, a KeyboardInterrupt neither, leaves a waiting call without a job.
             queue.waiting.append(call)
-        if call.once:
-            self._parking.hurry(queue)
 
     # --- in any thread, with the mutex -------------------------------------------------------------------------------
 
@@ -349,7 +355,7 @@ class Batching:
                 self._waits += 1
             left = deque[_Call]()
             for call in queue.waiting:
-                if not call.withdrawn:
+                if not call.withdrawn and not call.loop_is_closed():
                     over = call.enqueued <= queue.tried_at if call.once else now >= call.deadline
                     (queue.late if over else left).append(call)
             queue.waiting = left

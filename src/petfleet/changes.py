@@ -16,8 +16,9 @@ class Kind(enum.IntEnum):
 
     READ = 0  # leaves the fleet as it is
     CHANGE = 1
-    CREATE = 2  # makes a fleet where there is none
-    OVERWRITE = 3  # replaces a file that cannot be parsed
+    DELETE = 2  # leaves nothing of the user
+    CREATE = 3  # makes a fleet where there is none
+    OVERWRITE = 4  # replaces a file that cannot be parsed
 
 
 class Change:
@@ -92,6 +93,7 @@ def apply(changes: Sequence[Change], before: State) -> tuple[State, int]:
     now = before
     first = len(changes)
     for index, change in enumerate(changes):
+        change.error = None  # of an attempt that had to start over
         try:
             after = _after(change, now)
         except BaseException as error:  # noqa: BLE001 - it belongs to the one call, whatever it is

@@ -9,6 +9,7 @@ import secrets
 import stat
 import sys
 import time
+import zlib
 from typing import Final, NamedTuple
 
 from petfleet.errors import FleetFormatError
@@ -37,9 +38,13 @@ class Stored(NamedTuple):
     status: os.stat_result
 
 
-def identity(status: os.stat_result) -> str:
-    """Return what tells one written content from another; unlike ctime, a rename leaves all of it alone."""
-    return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+def identity(status: os.stat_result, data: bytes | None) -> str:
+    """Return what tells one written content from another.
+
+    Unlike ctime, a rename leaves all of it alone. Times alone do not tell: before Linux 6.13 they stand still for
+    milliseconds.
+    """
+    return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{zlib.crc32(data or b''):08x}"
 
 
 def open_regular(path: str, flags: int, mode: int = 0o600) -> tuple[int, os.stat_result]:
@@ -107,17 +112,19 @@ def exists(path: str) -> bool:
     return True
 
 
-def unchanged(path: str, before: os.stat_result | None) -> bool:
+def unchanged(path: str, before: Stored | None) -> bool:
     """Return whether the name still means the file that was read, unwritten since; None: still means nothing."""
+    if before is None:
+        return not exists(path)
     try:
-        now = os.lstat(path)
-    except FileNotFoundError:
-        return before is None
-    return before is not None and (now.st_ino, now.st_size, now.st_ctime_ns) == (
-        before.st_ino,
-        before.st_size,
-        before.st_ctime_ns,
-    )
+        now = read(path, len(before.data or b""))
+    except FleetFormatError:
+        return False
+    return now is not None and _same(now.status, before.status) and now.data == before.data
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_ino, one.st_size, one.st_ctime_ns) == (other.st_ino, other.st_size, other.st_ctime_ns)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -147,7 +154,7 @@ def write_new(path: str, data: bytes, like: os.stat_result | None) -> str:
             adopt(fd, os.path.dirname(path) if like is None else like)
             write_all(fd, data)
             _sync(fd)
-            return identity(os.fstat(fd))
+            return identity(os.fstat(fd), data)
     finally:
         os.close(fd)
 
@@ -200,22 +207,28 @@ def sweep(path: str) -> None:
             remove(os.path.join(directory, entry))
 
 
-def make_directories(path: str) -> None:
-    """Make a directory and what is missing above it, mode 0700. Nothing of it is synced."""
+def make_directories(path: str) -> bool:
+    """Make a directory and what is missing above it, mode 0700, and return whether anything above was missing.
+
+    Nothing of it is synced.
+    """
     try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        return
+        _make_directory(path)
     except FileNotFoundError:
         parent = os.path.dirname(path)
         if parent == path:
             raise
         make_directories(parent)
-        # Not by calling itself again: that would never end below a dangling link.
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            return
+        _make_directory(path)  # not by calling itself again: that would never end below a dangling link
+        return True
+    return False
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
     adopt(path, os.path.dirname(path))
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from petfleet.fleet import PetFleet
 
 
+_WAY_OUT = "; repair it or move it away (a fleet file that cannot be parsed: save with overwrite=True replaces it)"
+
+
 class FleetError(Exception):
     """Base class of every error that petfleet itself raises."""
 
@@ -96,7 +99,7 @@ class FleetFormatError(FleetError, ValueError):
             where += f", line {line}"
         if column is not None:
             where += f", column {column}"
-        way_out = "" if path is None else "; repair it, or replace an unparsable file with save(fleet, overwrite=True)"
+        way_out = "" if path is None else _WAY_OUT
         super().__init__(f"{where}: expected {expected}{way_out}")
         self.path = path
         self.expected = expected
@@ -127,10 +130,11 @@ class LockTimeoutError(FleetError, TimeoutError):
     _fields = ("path", "waited", "holder")
 
     def __init__(self, path: str, waited: float, holder: str | None) -> None:
-        super().__init__(
-            f"{path} still not free after {waited:.3g} s, held by {holder or 'an unknown holder'}: "
-            "try again later, see what the holder does, or raise lock_timeout"
-        )
+        if holder is None:
+            why = "its holder unknown or all of the store's threads busy: try again, or raise lock_timeout or threads"
+        else:
+            why = f"held by {holder}: try again, see what the holder does, or raise lock_timeout"
+        super().__init__(f"{path} not locked within {waited:.3g} s, {why}")
         self.path = path
         self.waited = waited
         self.holder = holder

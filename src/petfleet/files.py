@@ -47,8 +47,9 @@ class FileBackend:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        # Bytes are compared, so this cannot be stale. Who is in it was also looked at for leftovers of a power cut.
-        self._known: Memory[str, _Known] = Memory(1024, 2 * 1024 * 1024)
+        # Bytes are compared, so this cannot be stale.
+        self._known: Memory[str, _Known] = Memory(1024, 8 * 1024 * 1024)
+        self._swept: Memory[str, bool] = Memory(2048, 1024 * 1024)  # whose leftovers of a power cut were looked for
         self._anchored: tuple[int, int] | None = None  # the root whose own name is known to be durable
 
     # --- what the rooms above call -----------------------------------------------------------------------------------
@@ -72,8 +73,8 @@ class FileBackend:
             except FileNotFoundError as error:  # the directory may vanish between any two steps
                 vanished = error
             batch.put_back()
-        if vanished is not None:
-            raise vanished
+        if vanished is not None and not os.path.exists(self._root):
+            raise vanished  # behind a dangling link, say: it will not come by waiting
         return False
 
     def is_free(self, user_id: str) -> bool:
@@ -121,6 +122,11 @@ class FileBackend:
                     found = disk.exists(os.path.join(entry.path, FLEET_FILE))
                 except (InvalidNameError, NotADirectoryError):
                     continue  # not ours
+                except OSError as error:
+                    if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
+                        raise
+                    logs.warning("%s; left out of the users", error)  # like the lost+found of a mounted disk
+                    continue
                 if found:
                     yield entry.name
 
@@ -149,7 +155,8 @@ class FileBackend:
         except FileNotFoundError:
             pass
         if batch.may_create():
-            disk.make_directories(place.directory)
+            if disk.make_directories(place.directory):
+                self._anchored = None  # a root made again may have the number of the one before
         else:
             # Taken before the look: what arrives later must not be answered by it.
             taken = batch.take()
@@ -159,13 +166,15 @@ class FileBackend:
                 if disk.exists(place.lock):
                     raise _OvertakenError
                 changes.apply(taken, ABSENT)
+                if any(change.kind is Kind.DELETE for change in taken):
+                    _tidy(disk.remove_directory, place.directory)  # a writer may have died right after making it
                 return None
             batch.put_back()
         return UserLock(place.lock, create=True)
 
     def _commit(self, place: _Place, lock: UserLock, taken: Sequence[Change]) -> None:
-        if self._known.get(place.user_id) is None:
-            _tidy(disk.sweep, place.fleet)
+        if not self._swept.get(place.user_id):
+            self._swept.put(place.user_id, _tidy(disk.sweep, place.fleet), len(place.user_id))
         stored = self._read_durable(place, lock)
         before = self._state(place, stored)
         after, first = changes.apply(taken, before)
@@ -234,7 +243,7 @@ class FileBackend:
                 disk.sync_file(place.fleet)
             disk.sync_directory(place.directory)
             self._sync_above()
-            if not disk.unchanged(place.fleet, stored and stored.status):
+            if not disk.unchanged(place.fleet, stored):
                 raise _OvertakenError
         except FileNotFoundError:
             raise
@@ -255,11 +264,11 @@ class FileBackend:
             try:
                 if data is not None:
                     identity = disk.write_new(temporary, data, stored and stored.status)
-                if not lock.is_at_path() or not disk.unchanged(place.fleet, stored and stored.status):
+                if not lock.is_at_path() or not disk.unchanged(place.fleet, stored):
                     raise _OvertakenError
                 if data is not None:
                     disk.rename(temporary, place.fleet)
-                else:
+                elif stored is not None:
                     disk.remove(place.fleet)
             except BaseException:
                 # The old file stands. Unless it was durable and nothing is left beside it, the marker stays too, for
@@ -269,14 +278,16 @@ class FileBackend:
                 raise
             try:
                 directory.sync()
-                if stored is None:
+                if stored is None or not confirmed:
                     self._sync_above()
             except Exception as error:
                 # The marker stays, so that the next holder writes the same bytes again.
+                if not confirmed:
+                    raise  # in a recovery: nothing of the calls has been tried yet
                 raise UnconfirmedCommitError(place.fleet) from error
             _tidy(lock.mark_clean, identity)
         finally:
-            directory.close()
+            _tidy(directory.close)
 
     def _sync_above(self) -> None:
         """Make the user's directory durable in the root, and, once, the root in what is above it."""
@@ -311,15 +322,15 @@ def _encode(state: State) -> bytes | None:
 
 
 def _identity(stored: disk.Stored | None) -> str:
-    return "none" if stored is None else disk.identity(stored.status)
+    return "none" if stored is None else disk.identity(stored.status, stored.data)
 
 
 def _sync_ancestor(path: str) -> None:
     try:
         disk.sync_directory(path)
     except OSError as error:
-        # A directory that we may not open, or whose file system cannot sync it, is none that we made.
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOTSUP):
+        # Where we may not look, or where there is no such call, no one could do more.
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOTSUP, errno.ENOSYS):
             raise
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
+
+from petfleet import logs
 
 T = TypeVar("T", bound=Hashable)
 
@@ -46,12 +49,6 @@ class Parking(Generic[T]):
                 self._thread = thread
             self._put(thing, min(time.monotonic() + pause, latest), pause)
 
-    def hurry(self, thing: T) -> None:
-        """Look at ``thing`` at once, if it is parked."""
-        with self._changed:
-            if thing in self._parked:
-                self._put(thing, time.monotonic(), self._parked[thing][1])
-
     def _put(self, thing: T, when: float, pause: float) -> None:
         self._parked[thing] = (when, pause)
         heapq.heappush(self._order, (when, next(self._number), thing))
@@ -60,7 +57,11 @@ class Parking(Generic[T]):
     def _run(self) -> None:
         while (due := self._next()) is not None:
             thing, pause = due
-            latest = self._look(thing)
+            try:
+                latest = self._look(thing)
+            except Exception as error:  # noqa: BLE001 - one thing's trouble must not end the looks at all others
+                logs.warning("looking at a refused lock failed, to be repeated: %r", error)
+                latest = math.inf
             if latest is not None:
                 longest = max(_LONGEST_PAUSE, len(self._parked) / _MOST_LOOKS)
                 self.park(thing, latest, min(pause * _GROWTH, longest))

@@ -226,7 +226,7 @@ class FleetStore:
             nonlocal existed
             existed = stored is not None
 
-        await self._call(user_id, change, Kind.CHANGE)
+        await self._call(user_id, change, Kind.DELETE)
         return existed
 
     async def users(self) -> AsyncIterator[str]:
