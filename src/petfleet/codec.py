@@ -222,10 +222,9 @@ def _decode(text: str | bytes) -> str:
 def _parse_blocks(source: str) -> PetFleet | None:
     """Parse a text in the layout that petfleet writes, block by block; None where only the full parser can tell.
 
-    None, too, for whatever is wrong with the text, so that the full parser says where.
+    None, too, for whatever is wrong with the text, so that the full parser says where. A multi-line string or array
+    that a block's start stands in is torn by the split, and its first piece cannot be parsed.
     """
-    if '"""' in source or "'''" in source or "\r" in source:
-        return None
     head, *blocks = source.split(_BLOCK_START)
     pets = []
     for block in blocks:
@@ -248,7 +247,7 @@ def _parse_block(block: str) -> PetHandle | None:
                 object.__setattr__(handle, "_block", block)  # exactly what would be written for it
         else:
             if _BRACKET_LINE.search(block):
-                return None
+                return None  # a table of the document, not of this pet
             fields = _toml(_Lines(block))
             handle = PetHandle(extra=_unknown(fields, HANDLE_KEYS), **_known(fields, HANDLE_KEYS))
     # Of the full parser's errors none is lost: it now reads the whole text and raises its own.
@@ -265,7 +264,7 @@ def _parse_head(head: str, pets: list[PetHandle]) -> PetFleet | None:
         if plain is not None:
             user_id, active_pet, no_pets = plain.groups()
             return None if bool(no_pets) == bool(pets) else PetFleet(user_id, pets, active_pet)
-        if not pets or _BRACKET_LINE.search(head):
+        if not pets:
             return None
         fields = _toml(_Lines(head))
         if "pets" in fields:
