@@ -34,11 +34,9 @@ def names(fleet: PetFleet) -> list[str]:
 
 def is_free(path: Path) -> bool:
     """Return whether a stranger gets that lock at the first try."""
-    try:
-        with filelock.FileLock(path, blocking=False):
-            return True
-    except filelock.Timeout:
-        return False
+    # Not by a FileLock: most versions empty the file that they have locked, and the marker is still wanted.
+    with open(path, "rb") as file:
+        return filelock.lock_descriptor(file.fileno(), blocking=False)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def test_one_lock_excludes_another_in_the_same_thread(name: str) -> None:
 
 
 def test_any_filelock_is_excluded_and_excludes(name: str) -> None:
-    """Other programs can join in, and leave the marker alone."""
+    """Other programs can join in."""
     ours = UserLock(name, create=True)
     ours.mark_clean("1:2:3")
     assert ours.try_acquire()
@@ -40,7 +40,8 @@ def test_any_filelock_is_excluded_and_excludes(name: str) -> None:
     with theirs.acquire(timeout=0):
         ours = UserLock(name, create=False)
         assert not ours.try_acquire()
-    assert ours.marker() == Marker("clean", "1:2:3")
+    # Most versions of filelock empty the file that they have locked: then there is no marker, never a wrong one.
+    assert ours.marker() in (Marker("clean", "1:2:3"), None)
     ours.close()
 
 

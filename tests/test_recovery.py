@@ -149,3 +149,17 @@ def test_contents_are_told_apart_even_where_times_stand_still(path: Path, root: 
     root.mkdir()
     status = os.stat(root)
     assert disk.identity(status, b"last_active = 1") != disk.identity(status, b"last_active = 2")
+
+
+def test_an_absence_without_a_marker_is_synced_before_it_is_returned(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """A writer may have died deleting, and another program emptied its marker: the unlink must not come undone."""
+    commit(backend, add("mira"))
+    leave_dead_writer(path)
+    path.unlink()
+    path.with_name("fleet.toml.lock").write_bytes(b"")
+    system.calls.clear()
+    assert commit(backend, load, Kind.READ) is None
+    assert ("fsync", "u") in system.calls
+    assert not path.parent.exists()

@@ -91,10 +91,11 @@ async def test_another_process_may_make_a_directory_first(
     """Two first calls for one user do not fail because both make the user's directory."""
     make_directories = disk.make_directories
 
-    def make(path: str) -> None:
-        make_directories(path)
+    def make(path: str) -> int:
+        made = make_directories(path)
         if path == str(root):
             os.mkdir(root / "user")  # as the other process does at just this moment
+        return made
 
     monkeypatch.setattr(disk, "make_directories", make)
     assert await store.add("user", pet("mira")) == PetFleet("user", [pet("mira")], "mira")

@@ -207,29 +207,25 @@ def sweep(path: str) -> None:
             remove(os.path.join(directory, entry))
 
 
-def make_directories(path: str) -> bool:
-    """Make a directory and what is missing above it, mode 0700, and return whether anything above was missing.
-
-    Nothing of it is synced.
-    """
+def make_directories(path: str) -> int:
+    """Make a directory and what is missing above it, mode 0700, and return how many that were. None is synced."""
     try:
-        _make_directory(path)
+        return _make_directory(path)
     except FileNotFoundError:
         parent = os.path.dirname(path)
         if parent == path:
             raise
-        make_directories(parent)
-        _make_directory(path)  # not by calling itself again: that would never end below a dangling link
-        return True
-    return False
+        # Not by calling itself again for path: that would never end below a dangling link.
+        return make_directories(parent) + _make_directory(path)
 
 
-def _make_directory(path: str) -> None:
+def _make_directory(path: str) -> int:
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
-        return
+        return 0
     adopt(path, os.path.dirname(path))
+    return 1
 
 
 class Directory:

@@ -155,7 +155,8 @@ class FileBackend:
         except FileNotFoundError:
             pass
         if batch.may_create():
-            if disk.make_directories(place.directory):
+            made = disk.make_directories(place.directory)
+            if made > 1:
                 self._anchored = None  # a root made again may have the number of the one before
         else:
             # Taken before the look: what arrives later must not be answered by it.
@@ -170,7 +171,10 @@ class FileBackend:
                     _tidy(disk.remove_directory, place.directory)  # a writer may have died right after making it
                 return None
             batch.put_back()
-        return UserLock(place.lock, create=True)
+            made = 0
+        lock = UserLock(place.lock, create=True)
+        lock.fresh = made > 0
+        return lock
 
     def _commit(self, place: _Place, lock: UserLock, taken: Sequence[Change]) -> None:
         if not self._swept.get(place.user_id):
@@ -223,11 +227,11 @@ class FileBackend:
         stored = disk.read(place.fleet, codec.MOST_BYTES)
         if marker is not None and marker.state == "clean" and marker.note == _identity(stored):
             return stored
-        if marker is None and stored is None:
+        if marker is None and stored is None and lock.fresh:
             return None
         if marker is None or marker.state == "clean" or (stored is not None and stored.data is None):
-            # Someone wrote, or removed, the file without our lock. (One that is too large to read, too large to write
-            # anew, was not written by us.)
+            # Someone wrote, or removed, the file or the marker without our lock. (A file that is too large to read, so
+            # too large to write anew, was not written by us.)
             self._sync_foreign(place, lock, stored)
             return stored
         # A writer died, or could not sync. A failed sync may have dropped the data and would not fail again, so
@@ -238,6 +242,7 @@ class FileBackend:
         return disk.read(place.fleet, codec.MOST_BYTES)
 
     def _sync_foreign(self, place: _Place, lock: UserLock, stored: disk.Stored | None) -> None:
+        _tidy(disk.sweep, place.fleet)  # others may have emptied the marker of a writer that died
         try:
             if stored is not None:
                 disk.sync_file(place.fleet)

@@ -36,6 +36,7 @@ class UserLock:
     def __init__(self, path: str, *, create: bool) -> None:
         """Open the lock file; FileNotFoundError if it is missing and not to be created, or its directory is."""
         self.path = path
+        self.fresh = False  # whether its directory was made just now, so that nothing was ever in it
         self._held = False
         self._fd, self._status = _open(path, create=create)
 
