@@ -87,6 +87,14 @@ class _Call(Change):
         self.withdrawn = False
         self.done, self._wake, self.loop_is_closed = _signal()
 
+    def check(self) -> None:
+        """Raise the call's error, if it has one."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # or the error, its traceback and this frame would keep each other alive
+
     @staticmethod
     def post(calls: list[_Call]) -> None:
         """Wake the tasks of these calls, all of one event loop in one go."""
@@ -200,11 +208,7 @@ class Batching:
             # A flag and no lock: the garbage collector may close a dead loop's coroutine inside any lock of ours.
             call.withdrawn = True
             raise
-        if call.error is not None:
-            try:
-                raise call.error
-            finally:
-                call.error = None  # or the error, its traceback and this frame would keep each other alive
+        call.check()
         return call.result
 
     async def peek(self, read: Callable[[], T]) -> T:
@@ -225,11 +229,7 @@ class Batching:
             with _threads_may_run_out():
                 self._peekers.submit(job)
         await call.done.wait()
-        if call.error is not None:
-            try:
-                raise call.error
-            finally:
-                call.error = None
+        call.check()
         return results[0]
 
     async def aclose(self) -> None:
