@@ -10,22 +10,13 @@ from typing import Any, Final
 from unittest import mock
 
 from petfleet import FleetStore, batching, disk, lock
+from tests.gate import Gate
 
 BEFORE_TAKEN: Final = ("enqueued", "refused", "parked")
 UNDER_LOCK: Final = ("taken", "written", "renamed")
 POINTS: Final = (*BEFORE_TAKEN, *UNDER_LOCK, "committed", "posted")
 BUSY: Final = ("refused", "parked")  # someone else has to hold the lock, or they are never reached
 _SECONDS: Final = 60  # how long a point is waited for, and held, at most
-
-
-class _Stop:
-    def __init__(self) -> None:
-        self.reached = threading.Event()
-        self.opened = threading.Event()
-
-    def hold(self) -> None:
-        self.reached.set()
-        assert self.opened.wait(_SECONDS), "the point was never left"
 
 
 class Held:
@@ -41,8 +32,8 @@ class Held:
         assert point in POINTS
         self.point = point
         self.posted = threading.Event()
-        self._entrance = _Stop()
-        self._stop = self._entrance if point == "enqueued" else _Stop()
+        self._entrance = Gate()
+        self._stop = self._entrance if point == "enqueued" else Gate()
         self._hooks = ExitStack()
 
     def __enter__(self) -> Held:
@@ -75,7 +66,7 @@ class Held:
     def admit(self) -> None:
         """Let the worker, held before it takes what is enqueued, come as far as the point."""
         if self._stop is not self._entrance:
-            self._entrance.opened.set()
+            self._entrance.open()
 
     def reached(self) -> bool:
         """Return whether a worker stands at the point."""
@@ -95,8 +86,8 @@ class Held:
 
     def open(self) -> None:
         """Let everyone go on."""
-        self._entrance.opened.set()
-        self._stop.opened.set()
+        self._entrance.open()
+        self._stop.open()
 
     def _is_refusal(self, got: object) -> bool:
         parking = threading.current_thread().name == "petfleet-parking"
@@ -107,8 +98,8 @@ class Held:
         place: object,
         name: str,
         *,
-        before: _Stop | None = None,
-        after: _Stop | None = None,
+        before: Gate | None = None,
+        after: Gate | None = None,
         only: Callable[[object], bool] = lambda result: True,
     ) -> None:
         function = getattr(place, name)

@@ -32,7 +32,8 @@ from petfleet import (
     fleet_path,
     lock,
 )
-from tests.conftest import Clock, Gate, pet, wait_until
+from tests.conftest import Clock, pet, wait_until
+from tests.gate import Gate
 
 Call = Callable[[], Awaitable[Any]]
 MIRA = PetFleet("user", [pet("mira")], "mira")

@@ -21,7 +21,8 @@ import pytest
 
 from petfleet import FleetStore, disk, lock
 from tests.children import CHANGES, in_fork, is_free, lock_descriptors, names, program, start_fork
-from tests.conftest import Gate, pet
+from tests.conftest import pet
+from tests.gate import Gate
 from tests.points import BUSY, POINTS, UNDER_LOCK, Held
 
 HOW = ("os.fork", "multiprocessing")

@@ -19,7 +19,8 @@ import pytest
 from petfleet import FleetStore, LockTimeoutError, batching, lock
 from petfleet.parking import Parking
 from tests.children import names, program
-from tests.conftest import Gate, pet, wait_until
+from tests.conftest import pet, wait_until
+from tests.gate import Gate
 from tests.points import Held, waits_for
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,8 @@ import trio
 from anyio.abc import TaskStatus
 
 from petfleet import FleetStore, PetFleet, PetNotInFleetError, disk, lock
-from tests.conftest import Gate, pet
+from tests.conftest import pet
+from tests.gate import Gate
 
 Loop = tuple[str, dict[str, Any]]
 ASYNCIO: Loop = ("asyncio", {"use_uvloop": False})

@@ -18,7 +18,8 @@ import anyio.to_thread
 import pytest
 
 from petfleet import FleetStore, LockTimeoutError, PetFleet, fleet_path, loads
-from tests.conftest import Gate, pet
+from tests.conftest import pet
+from tests.gate import Gate
 
 pytestmark = pytest.mark.anyio
 

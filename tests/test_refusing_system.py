@@ -27,7 +27,8 @@ from petfleet import (
     lock,
 )
 from tests.calls import entries
-from tests.conftest import Gate, pet
+from tests.conftest import pet
+from tests.gate import Gate
 
 PERMISSIONS = """
 import os, sys

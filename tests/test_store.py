@@ -31,7 +31,8 @@ from petfleet import (
 )
 from petfleet import store as store_module
 from tests.calls import entries, text_of
-from tests.conftest import Gate, pet
+from tests.conftest import pet
+from tests.gate import Gate
 
 ABSENT = {
     "switch": lambda store: store.switch("user", "mira"),

@@ -20,7 +20,8 @@ from petfleet import (
     loads,
 )
 from tests.calls import text_of
-from tests.conftest import Gate, pet, wait_until
+from tests.conftest import pet, wait_until
+from tests.gate import Gate
 
 
 async def test_aclose_waits_for_what_was_taken(store: FleetStore, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

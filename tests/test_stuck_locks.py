@@ -21,7 +21,8 @@ import pytest
 import petfleet
 from petfleet import FleetStore, PetFleet, loads
 from petfleet.files import FileBackend
-from tests.conftest import Gate, pet, wait_until
+from tests.conftest import pet, wait_until
+from tests.gate import Gate
 
 pytestmark = pytest.mark.anyio
 
