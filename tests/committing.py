@@ -27,6 +27,12 @@ class OneBatch:
     def may_create(self) -> bool:
         return any(change.kind >= Kind.CREATE for change in self.changes)
 
+    def wait(self, sign: object) -> bool:
+        return False
+
+    def wrote(self) -> None:
+        pass
+
     def take(self) -> Sequence[Change]:
         return self.changes
 

@@ -331,12 +331,12 @@ async def test_a_failing_directory_sync_leaves_all_of_the_batch_in_doubt(
 
 
 async def test_a_batch_is_bounded(store: FleetStore) -> None:
-    """Of 600 calls that wait together one commit carries 512, so that others get the lock in between."""
+    """Of 600 calls that wait together one commit carries 256, so that others get the lock in between."""
     outcomes = await together(*[partial(store.add, "user", pet(f"pet-{number}")) for number in range(600)])
     assert kinds(outcomes) == [PetFleet] * 600
     assert [len(fleet.pets) for fleet in outcomes] == list(range(1, 601))
     counted = store.statistics()
-    assert (counted.commits, counted.changes, counted.largest_batch) == (2, 600, 512)
+    assert (counted.commits, counted.changes, counted.largest_batch) == (3, 600, 256)
     assert [handle.pet_name for handle in (await store.load("user")).pets] == [f"pet-{n}" for n in range(600)]
 
 

@@ -165,9 +165,9 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
             held.admit()
             await until(held.reached)
             if point == "posted":
-                wake = batching._wake_all
+                wake = batching._wake
                 patch = stack.enter_context(monkeypatch.context())
-                patch.setattr(batching, "_wake_all", lambda calls: victim.cancel_after(partial(wake, calls)))
+                patch.setattr(batching, "_wake", lambda calls: victim.cancel_after(partial(wake, calls)))
             else:
                 victim.cancel()
                 await until(lambda: "victim" in results)

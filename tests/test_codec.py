@@ -18,6 +18,12 @@ HEAD = 'user_id = "ada"\n'
 BLOCK = '\n[[pets]]\npet_name = "mira"\nrole = "friend"\nmanifest_path = "pets/mira.toml"\nlast_active = 7\n'
 ONE = HEAD + BLOCK
 
+
+def written(fleet: PetFleet) -> str:
+    """Return what a commit writes, without the look at the whole that dumps and each commit take."""
+    return codec.pieces(fleet).text()
+
+
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 LONG = [{"colour": "x" * 60, "name": "y" * 60}, {}]
@@ -108,7 +114,7 @@ def test_not_a_number(value: object) -> None:
     for fleet in (in_pet, PetFleet("ada", [MIRA], extra={"x": value})):
         text = dumps(fleet)
         assert text.count("= nan") == 1
-        assert dumps(loads(text)) == text == codec.written(fleet)
+        assert dumps(loads(text)) == text == written(fleet)
 
 
 def test_canonical() -> None:
@@ -132,7 +138,7 @@ def test_only_fleets_are_written() -> None:
         dumps(MIRA)  # type: ignore[arg-type]  # what is tested
 
 
-@pytest.mark.parametrize("write", [dumps, codec.written], ids=["dumps", "written"])
+@pytest.mark.parametrize("write", [dumps, written], ids=["dumps", "written"])
 def test_too_large_to_write(write: Callable[[PetFleet], object], monkeypatch: pytest.MonkeyPatch) -> None:
     """A fleet whose text has more bytes than a file may have is refused, one that just fits is written."""
     fleet = PetFleet("ada", [pet("é" * 100)])
@@ -157,7 +163,7 @@ WRONG_BLOCKS = {
 ODD = PetHandle("mira", "friend", "pets/mira.toml", 7, {"odd": [1]})
 
 
-@pytest.mark.parametrize("write", [dumps, codec.written], ids=["dumps", "written"])
+@pytest.mark.parametrize("write", [dumps, written], ids=["dumps", "written"])
 @pytest.mark.parametrize("handle", [MIRA, ODD], ids=["plain", "extra"])
 @pytest.mark.parametrize("wrong", WRONG_BLOCKS.values(), ids=WRONG_BLOCKS)
 def test_a_wrong_block_is_not_written(
@@ -166,7 +172,8 @@ def test_a_wrong_block_is_not_written(
     """Should the writer ever write a pet wrongly, the call fails instead."""
     good = codec._render_block
     old, _, new = wrong.partition("->")
-    monkeypatch.setattr(codec, "_render_block", lambda handle: good(handle).replace(old, new))
+    for render in ("_render_block", "_quoted"):
+        monkeypatch.setattr(codec, render, lambda handle: good(handle).replace(old, new))
     with pytest.raises(ValueError, match=r"^the fleet of user ada cannot be stored: ") as caught:
         write(PetFleet("ada", [PetHandle("nova", "friend", "pets", 1), unwritten(handle)]))
     assert not isinstance(caught.value, FleetFormatError)
@@ -177,7 +184,7 @@ def unwritten(handle: PetHandle) -> PetHandle:
     return PetHandle(handle.pet_name, handle.role, handle.manifest_path, handle.last_active, handle.extra)
 
 
-@pytest.mark.parametrize("write", [dumps, codec.written], ids=["dumps", "written"])
+@pytest.mark.parametrize("write", [dumps, written], ids=["dumps", "written"])
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [
@@ -200,7 +207,7 @@ def test_a_wrong_extra_is_not_written(
         write(PetFleet("ada", extra=right))
 
 
-@pytest.mark.parametrize("write", [dumps, codec.written], ids=["dumps", "written"])
+@pytest.mark.parametrize("write", [dumps, written], ids=["dumps", "written"])
 @pytest.mark.parametrize("fleet", [PetFleet("a\n"), PetFleet("ada", (), "b\n")], ids=["user_id", "active_pet"])
 def test_a_wrong_string_is_not_written(
     write: Callable[[PetFleet], object], fleet: PetFleet, monkeypatch: pytest.MonkeyPatch
@@ -214,12 +221,91 @@ def test_a_wrong_string_is_not_written(
 
 def test_a_wrong_text_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where each piece was checked, dumps returns only a text that means the fleet as a whole."""
-    good = codec._render(PetFleet("ada", [MIRA]))
-    monkeypatch.setattr(codec, "_render", lambda fleet: good)
+    good = codec._render(PetFleet("ada", [MIRA]), None)
+    monkeypatch.setattr(codec, "_render", lambda fleet, before: good)
     assert dumps(PetFleet("ada", [MIRA])) == ONE
     for fleet in (PetFleet("ada", [MIRA, MIRA]), PetFleet("ada"), PetFleet("eve", [MIRA])):
         with pytest.raises(ValueError, match=r"cannot be stored: its TOML text reads back differently$"):
             dumps(fleet)
+
+
+EXTRA = PetFleet("ada", [MIRA], None, {"x": 1})
+WRONG_TEXTS = {
+    "another user": (PetFleet("ada", [MIRA]), 'user_id = "ada"->user_id = "eve"'),
+    "another active pet": (PetFleet("ada", [MIRA], "mira"), 'active_pet = "mira"->active_pet = "nova"'),
+    "an active pet too many": (PetFleet("ada", [MIRA]), 'ada"\n->ada"\nactive_pet = "mira"\n'),
+    "no active pet": (PetFleet("ada", [MIRA], "mira"), 'active_pet = "mira"\n->'),
+    "no list of no pets": (PetFleet("ada"), "pets = []\n->"),
+    "a list of no pets too many": (PetFleet("ada", [MIRA]), 'ada"\n->ada"\npets = []\n'),
+    "another pet": (PetFleet("ada", [MIRA]), "mira->nora"),
+    "no pet": (PetFleet("ada", [MIRA, MIRA]), BLOCK + "->"),
+    "pets in another order": (
+        PetFleet("ada", [MIRA, pet("b")]),
+        'pet_name = "mira"->pet_name = "x"|pet_name = "b"->pet_name = "mira"|pet_name = "x"->pet_name = "b"',
+    ),
+    "a table at the end": (PetFleet("ada", [MIRA]), "= 7\n->= 7\n\n[t]\n"),
+    "a key of the pet at the end": (PetFleet("ada", [MIRA]), "= 7\n->= 7\nx = 1\n"),
+    "a key in the head": (PetFleet("ada", [MIRA]), 'ada"\n->ada"\nx = 1\n'),
+    "no key in the head": (EXTRA, "x = 1\n->"),
+    "another key in the head": (EXTRA, "x = 1->x = 2"),
+}
+
+
+@pytest.mark.parametrize("carried", [True, False], ids=["written before", "never written"])
+@pytest.mark.parametrize(("fleet", "wrong"), WRONG_TEXTS.values(), ids=WRONG_TEXTS)
+def test_each_wrong_text_is_noticed(fleet: PetFleet, wrong: str, carried: bool) -> None:
+    """A whole text that means another fleet is refused, whether or not its pets carry their own texts."""
+    fleet = PetFleet(fleet.user_id, map(unwritten, fleet.pets), fleet.active_pet, fleet.extra)
+    text = dumps(PetFleet(fleet.user_id, map(unwritten, fleet.pets), fleet.active_pet, fleet.extra))
+    if carried:
+        dumps(fleet)
+    codec.confirm(text, fleet)
+    for change in wrong.split("|"):
+        old, _, new = change.partition("->")
+        assert old in text
+        text = text.replace(old, new, 1)
+    with pytest.raises(ValueError, match=r"^the fleet of user ada cannot be stored: "):
+        codec.confirm(text, fleet)
+
+
+def test_a_text_of_pieces_that_were_checked_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a pet that carries no text, and what petfleet does not know at the top, make that necessary."""
+    fleet = PetFleet("ada", [MIRA, pet("b"), PetHandle("c\n", "r", "m", 1, {"x": 1})], "mira")
+    text = dumps(fleet)
+    parsed: list[str] = []
+    read = codec.loads
+
+    def noted(text: str) -> PetFleet:
+        parsed.append(text)
+        return read(text)
+
+    monkeypatch.setattr(codec, "loads", noted)
+    for whole in (fleet, PetFleet("ada"), PetFleet("ada", [], "mira")):
+        assert dumps(whole)
+    assert parsed == []
+    codec.confirm(text, PetFleet("ada", map(unwritten, fleet.pets), "mira"))
+    assert parsed == [text]
+    assert dumps(EXTRA) == parsed[-1]
+
+
+def test_a_text_is_written_again_only_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet's head is made anew only where it differs, and a pet's text only if the pet carries none."""
+    before = PetFleet("ada", [unwritten(MIRA), pet("b")], "mira", {"x": 1})
+    pieces = codec.pieces(before)
+    heads: list[PetFleet] = []
+    render = codec._render_head
+
+    def noted(fleet: PetFleet) -> tuple[str, str, bool]:
+        heads.append(fleet)
+        return render(fleet)
+
+    monkeypatch.setattr(codec, "_render_head", noted)
+    same_head = before.with_last_active("b", 5)
+    assert codec.pieces(same_head, (before, pieces)).head == pieces.head
+    assert heads == []
+    for other in (before.with_active("b"), PetFleet("eve", before.pets, "mira", before.extra)):
+        assert codec.pieces(other, (before, pieces)).head != pieces.head
+        assert heads.pop() is other
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta, timezone
 from typing import Any
 
@@ -73,7 +76,63 @@ def test_round_trip(fleet: PetFleet) -> None:
         assert isinstance(back, PetFleet)
         assert same_fleet(back, fleet)
         assert dumps(back) == text
-    assert codec.written(fleet) == dumps(fleet) == text
+    assert codec.pieces(fleet).text() == dumps(fleet) == text
+
+
+FEW = st.sampled_from(["a", "b", 'c"', "d\n", "é"])
+NUMBERS = st.integers(0, 2) | INTEGERS
+SMALL_EXTRAS: st.SearchStrategy[Mapping[str, Any]] = st.sampled_from(
+    [{}, {}, {"x": 1}, {"x": True}, {"t": {"y": 1}}, {"x": 1, "t": [{"y": "\n"}]}]
+)
+SIMILAR = st.builds(
+    PetFleet,
+    FEW,
+    st.lists(st.builds(PetHandle, FEW, FEW, FEW, NUMBERS, SMALL_EXTRAS), max_size=4),
+    st.none() | FEW,
+    SMALL_EXTRAS,
+)
+
+
+@st.composite
+def changed(draw: st.DrawFn, fleet: PetFleet) -> PetFleet:
+    """A fleet that shares with another one what changes, copies and pickling leave as it is."""
+    for _ in range(draw(st.integers(0, 3))):
+        names = [handle.pet_name for handle in fleet.pets]
+        name = draw(st.sampled_from(names)) if names else "none"
+        match draw(st.sampled_from(["add", "touch", "rename", "remove", "clear", "switch", "pickle", "anew", "extra"])):
+            case "add":
+                fleet = PetFleet(fleet.user_id, [*fleet.pets, draw(HANDLES)], fleet.active_pet, fleet.extra)
+            case "touch" if names:
+                fleet = fleet.with_last_active(name, draw(INTEGERS))
+            case "rename" if names and "new" not in names:
+                fleet = fleet.with_replaced(name, replace(fleet.pet(name), pet_name="new"))
+            case "remove" if names:
+                fleet = fleet.without_pet(name)
+            case "clear":
+                fleet = replace(fleet, pets=())
+            case "switch" if names:
+                fleet = fleet.with_active(name)
+            case "pickle":
+                fleet = pickle.loads(pickle.dumps(fleet))
+            case "anew":
+                fleet = replace(fleet, pets=tuple(replace(handle) for handle in fleet.pets))
+            case "extra":
+                fleet = replace(fleet, extra=draw(SMALL_EXTRAS))
+    return fleet
+
+
+@settings(deadline=None, max_examples=200)
+@given(SIMILAR | FLEETS, st.data())
+def test_what_another_fleet_is_made_of_changes_nothing(before: PetFleet, data: st.DataObject) -> None:
+    """Whatever two fleets share, the text is the same as without the other one, and means the fleet."""
+    pieces = codec.pieces(before)
+    fleet = data.draw(SIMILAR | changed(before))
+    with_help = codec.pieces(fleet, (before, pieces))
+    without = codec.pieces(pickle.loads(pickle.dumps(fleet)))
+    assert with_help == without == codec.pieces(fleet)
+    assert with_help.text() == dumps(fleet)
+    assert same_fleet(loads(with_help.text()), fleet)
+    assert (with_help == pieces) == (dumps(fleet) == dumps(before))
 
 
 @settings(deadline=None)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from petfleet import FleetFormatError, disk
+from tests.conftest import Clock, wait_until
 
 
 @pytest.mark.parametrize("kind", ["link", "directory", "pipe", "socket"])
@@ -161,3 +164,196 @@ def test_elsewhere_a_refused_rename_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
     with pytest.raises(IsADirectoryError):
         disk.rename(str(tmp_path / "file"), str(tmp_path / "directory"))
+
+
+# --- reading writes nothing ------------------------------------------------------------------------------------------
+
+
+def test_reading_does_not_note_the_time(tmp_path: Path) -> None:
+    """The time of the last read stays, which would cost a write of its own."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for path in (ours, theirs):
+        path.write_bytes(b"data")
+        os.utime(path, (1, 1))  # so old that any mount that notes the times of reads notes this one
+        assert (disk.read(str(path), 100) if path == ours else path.read_bytes()) is not None
+    if theirs.stat().st_atime == 1:
+        pytest.skip("this mount never notes the time of a read")
+    assert ours.stat().st_atime == 1
+
+
+class _AnotherAccounts:
+    """A system that refuses to open a file, or only to do so without noting the time."""
+
+    def __init__(self, refusal: int, *, always: bool) -> None:
+        self.opened: list[bool] = []
+        self._refusal = refusal
+        self._always = always
+
+    def open(self, path: str, flags: int, mode: int) -> int:
+        quiet = bool(flags & QUIET)
+        self.opened.append(quiet)
+        if quiet or self._always:
+            raise OSError(self._refusal, os.strerror(self._refusal), path)
+        return os.open(path, flags, mode)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+
+QUIET = 1 << 40  # no flag of any system
+
+
+def test_another_accounts_file_is_read_although_the_time_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its owner may read without noting the time; whoever else may read it, reads."""
+    system = _AnotherAccounts(errno.EPERM, always=False)
+    monkeypatch.setattr(disk, "_NO_ATIME", QUIET)
+    monkeypatch.setattr(disk, "os", system)
+    (tmp_path / "file").write_bytes(b"data")
+    stored = disk.read(str(tmp_path / "file"), 100)
+    assert stored is not None
+    assert stored.data == b"data"
+    assert system.opened == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "opened"), [(errno.EACCES, [True]), (errno.EPERM, [True, False]), (errno.EIO, [True])]
+)
+def test_a_file_that_may_not_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int, opened: list[bool]
+) -> None:
+    """It is not tried a second time where that cannot help."""
+    system = _AnotherAccounts(refusal, always=True)
+    monkeypatch.setattr(disk, "_NO_ATIME", QUIET)
+    monkeypatch.setattr(disk, "os", system)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file") as caught:
+        disk.read(str(tmp_path / "file"), 100)
+    assert (caught.value.errno, caught.value.filename) == (refusal, str(tmp_path / "file"))
+    assert system.opened == opened
+
+
+# --- whether a file is still what was read ---------------------------------------------------------------------------
+
+
+def replaced(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
+def rewritten(path: Path) -> None:
+    before = path.stat().st_ctime_ns
+
+    def is_written() -> bool:
+        path.write_bytes(b"DATA")
+        return path.stat().st_ctime_ns != before
+
+    wait_until(is_written)  # before Linux 6.13 a clock tick may have to pass
+
+
+def linked(path: Path) -> None:
+    path.rename(path.with_name("target"))
+    path.symlink_to(path.with_name("target"))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "another file": replaced,
+    "another size": lambda path: path.write_bytes(b"data and more"),
+    "rewritten": rewritten,
+    "a link to it": linked,
+    "missing": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("finest_time", [-1e9, 1e9], ids=["old", "recent"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_file_that_was_changed_is_noticed(
+    tmp_path: Path, change: Callable[[Path], object], finest_time: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was done to it, and whether or not its times can be relied on."""
+    monkeypatch.setattr(disk, "_COARSEST_TIME", finest_time)
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+    stored = disk.read(str(path), 100)
+    assert disk.unchanged(str(path), stored)
+    change(path)
+    assert not disk.unchanged(str(path), stored)
+    assert disk.unchanged(str(path), None) == (change is Path.unlink)
+
+
+@pytest.mark.parametrize("finest_time", [-1e9, 1e9], ids=["old", "recent"])
+def test_a_link_to_what_was_read_is_not_what_was_read(
+    tmp_path: Path, finest_time: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the name itself that has to mean the file."""
+    monkeypatch.setattr(disk, "_COARSEST_TIME", finest_time)
+    (tmp_path / "file").write_bytes(b"data")
+    (tmp_path / "link").symlink_to("file")
+    assert not disk.unchanged(str(tmp_path / "link"), disk.read(str(tmp_path / "file"), 100))
+
+
+class _Status:
+    """A status that differs from another in one number."""
+
+    def __init__(self, status: os.stat_result, name: str) -> None:
+        self._status = status
+        setattr(self, name, getattr(status, name) + 1)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._status, name)
+
+
+@pytest.mark.parametrize("finest_time", [-1e9, 1e9], ids=["old", "recent"])
+@pytest.mark.parametrize("name", ["st_ino", "st_size", "st_ctime_ns"])
+def test_each_of_three_numbers_tells(
+    tmp_path: Path, name: str, finest_time: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of the file, its size and the time of its last change, even where the others are the same."""
+    monkeypatch.setattr(disk, "_COARSEST_TIME", finest_time)
+    (tmp_path / "file").write_bytes(b"data")
+    stored = disk.read(str(tmp_path / "file"), 100)
+    assert stored is not None
+    other: Any = _Status(stored.status, name)
+    assert not disk.unchanged(str(tmp_path / "file"), stored._replace(status=other))
+
+
+def test_only_a_file_that_was_changed_just_now_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some seconds its time tells of any later change; before, a time that stood still might hide one."""
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+    clock = Clock()
+    clock.time = lambda: clock.now  # type: ignore[attr-defined] # the one of its kind
+    monkeypatch.setattr(disk, "time", clock)
+    read = disk.read
+    reads: list[str] = []
+
+    def noted(path: str, most_bytes: int) -> disk.Stored | None:
+        reads.append(path)
+        return read(path, most_bytes)
+
+    monkeypatch.setattr(disk, "read", noted)
+    for age, read_again in ((0.1, 0), (-0.1, 1), (-100.0, 1)):
+        clock.now = path.stat().st_ctime + disk._COARSEST_TIME + age
+        stored = disk.read(str(path), 100)
+        reads.clear()
+        assert disk.unchanged(str(path), stored)
+        assert len(reads) == read_again, age
+
+
+def test_a_file_that_was_read_just_after_its_last_change_is_read_again_however_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change in the same moment as the read has left no other time, and syncing may take more than a second."""
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+    clock = Clock()
+    clock.time = lambda: clock.now  # type: ignore[attr-defined] # the one of its kind
+    clock.now = path.stat().st_ctime
+    monkeypatch.setattr(disk, "time", clock)
+    stored = disk.read(str(path), 100)
+    path.write_bytes(b"DATA")
+    monkeypatch.setattr(disk, "_same", lambda one, other: True)  # the time stood still
+    clock.now += 100
+    assert not disk.unchanged(str(path), stored)

@@ -140,8 +140,8 @@ def test_what_is_about_to_be_written_is_parsed_back(
     """A text that means something else is never written."""
     commit(backend, add("mira"))
     before = path.read_bytes()
-    render = codec._render
-    monkeypatch.setattr(codec, "_render", lambda fleet: (render(fleet)[0].replace("otto", "0tto"), True))
+    text = codec.Pieces.text
+    monkeypatch.setattr(codec.Pieces, "text", lambda pieces: text(pieces).replace("otto", "0tto"))
     with pytest.raises(ValueError, match="reads back differently"):
         commit(backend, add("otto"))
     assert path.read_bytes() == before

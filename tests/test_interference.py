@@ -338,10 +338,25 @@ def test_a_foreign_write_while_its_forerunner_is_synced_is_read_again(
     assert commit(backend, load, Kind.READ) == PetFleet("u", [pet("lora")])
 
 
-def test_a_lock_file_that_is_gone_shows_no_sign_of_life(backend: FileBackend) -> None:
-    """The next try to take the lock tells more."""
-    assert backend.sign_of_life("u") is None
+def test_a_refused_lock_is_tried_again_as_long_as_the_batch_waits(backend: FileBackend, path: Path) -> None:
+    """On one descriptor; each try comes with a sign of what the lock's holder did in between."""
     commit(backend, add("mira"))
-    before = backend.sign_of_life("u")
-    os.utime(os.path.join(backend._root, "u", "fleet.toml.lock"), (1, 1))
-    assert backend.sign_of_life("u") != before
+    ours = UserLock(f"{path}.lock", create=False)
+    signs: list[object] = []
+
+    class Waiting(OneBatch):
+        def wait(self, sign: object) -> bool:
+            assert len(lock._descriptors) == 2
+            signs.append(sign)
+            if len(signs) == 2:
+                ours.mark_clean("none")
+            elif len(signs) == 4:
+                ours.close()
+            return len(signs) < 10
+
+    assert ours.try_acquire()
+    change = Change(add("nova"), Kind.CREATE)
+    assert backend.commit("u", Waiting(change))
+    assert change.result == PetFleet("u", [pet("mira"), pet("nova")], "mira")
+    assert signs[0] == signs[1] != signs[2] == signs[3]
+    assert len(signs) == 4

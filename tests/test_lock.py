@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock, Timeout
@@ -160,3 +163,44 @@ def test_a_lock_file_that_cannot_be_given_to_its_account_is_not_left_open(
     with pytest.raises(PermissionError):
         UserLock(name, create=True)
     assert not lock._descriptors
+
+
+@pytest.mark.parametrize(
+    ("refused", "call"),
+    [
+        ("fstat", UserLock.sign_of_life),
+        ("lseek", UserLock.marker),
+        ("lseek", UserLock.mark_writing),
+        ("read", UserLock.marker),
+    ],
+)
+def test_an_error_on_the_descriptor_names_the_file(
+    name: str, refused: str, call: Callable[[UserLock], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's own error does not."""
+    ours = UserLock(name, create=True)
+
+    class System:
+        def __getattr__(self, called: str) -> Any:
+            if called == refused:
+                raise OSError(errno.EIO, "Input/output error")
+            return getattr(os, called)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock, "os", System())
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            call(ours)
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, name)
+    ours.close()
+
+
+def test_the_holders_commits_are_signs_of_life(name: str) -> None:
+    """Whoever waits sees them on the descriptor that it has."""
+    ours, theirs = UserLock(name, create=True), UserLock(name, create=False)
+    os.utime(name, (1, 1))
+    before = theirs.sign_of_life()
+    assert theirs.sign_of_life() == before
+    ours.mark_clean("none")
+    assert theirs.sign_of_life() != before
+    ours.close()
+    theirs.close()

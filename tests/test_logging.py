@@ -126,6 +126,7 @@ async def test_a_long_wait_for_a_lock_is_a_warning(
     """Over one second it is worth a line; every wait is counted."""
     fleet = await store.add("user", pet("mira"))
     clock = Clock()
+    monkeypatch.setattr(clock, "sleep", lambda seconds: None)  # only the test moves it
     monkeypatch.setattr(batching, "time", clock)
     held = FileLock(fleet_path("user", root).with_name("fleet.toml.lock"))
     held.acquire()

@@ -100,10 +100,23 @@ def test_forget_and_clear() -> None:
     assert known.get("b") == 2
 
 
+def test_all_at_once() -> None:
+    """Of many keys each is known or not as it is alone; one that only the older generation holds is in use again."""
+    known = memory()
+    for key in "abcd":  # a, b and c are the older generation now
+        known.put(key, key.upper(), 1)
+    assert known.get_all(["d", "b", "?", "a", "d", "b"]) == ["D", "B", None, "A", "D", "B"]
+    assert known.get_all([]) == []
+    for number in range(2):
+        known.put(str(number), number, 1)
+    assert [known.get(key) for key in "abc"] == ["A", "B", None]
+
+
 KEYS = st.sampled_from("abcdefgh")
 STEPS = st.one_of(
     st.tuples(st.just("put"), KEYS, st.integers(0, 60)),
     st.tuples(st.just("get"), KEYS, st.just(0)),
+    st.tuples(st.just("all"), KEYS, st.just(0)),
     st.tuples(st.just("forget"), KEYS, st.just(0)),
 )
 
@@ -120,6 +133,9 @@ def test_never_stale_and_never_too_large(steps: list[tuple[str, str, int]]) -> N
             last[key] = (number, size)
         elif step == "get":
             assert known.get(key) in (None, last.get(key, (None, 0))[0])
+        elif step == "all":
+            for name, value in zip("abcdefgh" + key, known.get_all("abcdefgh" + key), strict=True):
+                assert value in (None, last.get(name, (None, 0))[0])
         else:
             known.forget(key)
             last.pop(key, None)

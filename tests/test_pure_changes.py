@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import enum
+import pickle
+from typing import Any
 
 import pytest
 
@@ -97,3 +101,108 @@ def test_active_handle() -> None:
     assert GHOST.active_handle is None
     assert PetFleet("ada", [pet("")], None).active_handle is None
     assert PetFleet("ada", [pet("")], "").active_handle == pet("")
+
+
+# --- changes skip checks that were made before, and what they give is as good as new ---------------------------------
+
+
+class Name(str):
+    """A text of another type."""
+
+
+class Names(enum.StrEnum):
+    B = "b"
+
+
+class Whole(int):
+    """An integer of another type."""
+
+
+class Five(enum.IntEnum):
+    FIVE = 5
+
+
+def parts(fleet: PetFleet) -> list[Any]:
+    """Return all texts and numbers of a fleet, with their types."""
+    values: list[Any] = [fleet.user_id, fleet.active_pet]
+    for handle in fleet.pets:
+        values += [handle.pet_name, handle.role, handle.manifest_path, handle.last_active]
+    return [(type(value), value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "plain"),
+    [
+        ("with_active", (Name("b"),), ("b",)),
+        ("with_active", (Names.B,), ("b",)),
+        ("with_last_active", (Name("b"), 5), ("b", 5)),
+        ("with_last_active", ("b", Whole(5)), ("b", 5)),
+        ("with_last_active", (Names.B, Five.FIVE), ("b", 5)),
+        ("with_replaced", (Name("a"), C), ("a", C)),
+        ("with_replaced", (Names.B, pet("b", 1)), ("b", pet("b", 1))),
+        ("with_pet", (PetHandle(Name("c"), Name("r"), Name("m"), Whole(1)),), (PetHandle("c", "r", "m", 1),)),
+        ("without_pet", (Names.B,), ("b",)),
+    ],
+)
+@pytest.mark.parametrize("before", [TWICE, GHOST, fleet(B, active=None)], ids=["twice", "ghost", "none active"])
+def test_a_change_is_as_good_as_a_new_fleet(
+    before: PetFleet, name: str, arguments: tuple[object, ...], plain: tuple[object, ...]
+) -> None:
+    """In each respect: types, equality, hash, repr, pickle, replace, and that nothing can be set."""
+    if arguments[0] in ("a",) and before is not TWICE:
+        before = TWICE
+    changed = getattr(before, name)(*arguments)
+    new = PetFleet(changed.user_id, changed.pets, changed.active_pet, dict(changed.extra))
+    assert type(changed) is PetFleet
+    assert type(changed.pets) is tuple
+    assert {type(handle) for handle in changed.pets} <= {PetHandle}
+    assert changed == new == getattr(before, name)(*plain)
+    assert parts(changed) == parts(getattr(before, name)(*plain))
+    assert all(kind in (str, int, type(None)) for kind, _ in parts(changed))
+    assert (hash(changed), repr(changed)) == (hash(new), repr(new))
+    assert changed.extra is before.extra
+    for twin in (pickle.loads(pickle.dumps(changed)), copy.deepcopy(changed), dataclasses.replace(changed)):
+        assert twin == changed
+        assert repr(twin) == repr(changed)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        changed.pets = ()  # type: ignore[misc] # what it must not allow
+    for handle in changed.pets:
+        again = PetHandle(handle.pet_name, handle.role, handle.manifest_path, handle.last_active, dict(handle.extra))
+        assert handle == again
+        assert (hash(handle), repr(handle)) == (hash(again), repr(again))
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            handle.role = "other"  # type: ignore[misc] # as above
+
+
+def test_a_changed_time_keeps_the_rest_of_the_handle() -> None:
+    """Unknown keys included, which are not copied; the old handle stays as it was."""
+    before = fleet(B, C_FOR_A, active="b")
+    changed = before.with_last_active("a", 10).pet("a")
+    assert changed == dataclasses.replace(C_FOR_A, last_active=10)
+    assert changed.extra is C_FOR_A.extra
+    assert C_FOR_A.last_active == 9
+    with pytest.raises(TypeError, match=r"^extra is immutable"):
+        changed.extra["x"] = 2  # type: ignore[index] # what is tested
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error", "text"),
+    [
+        ("with_last_active", ("a", True), TypeError, "last_active must be int, not bool"),
+        ("with_last_active", ("a", "5"), TypeError, "last_active must be int, not str"),
+        ("with_last_active", ("a", None), TypeError, "last_active must be int, not NoneType"),
+        ("with_last_active", ("a", 2**63), ValueError, "last_active 9223372036854775808 does not fit into 64 bits"),
+        ("with_last_active", ("a", Whole(-(2**63) - 1)), ValueError, "last_active -9223372036854775809 does not"),
+        ("with_last_active", (5, 5), TypeError, "pet_name must be str, not int: use str(5)"),
+        ("with_active", (b"a",), TypeError, "pet_name must be str, not bytes"),
+        ("with_active", ("a\ud800",), ValueError, "pet_name 'a\\ud800' holds a lone surrogate at position 1"),
+        ("with_replaced", (None, C), TypeError, "pet_name must be str, not NoneType"),
+    ],
+)
+def test_what_a_change_was_given_is_still_checked(
+    name: str, arguments: tuple[object, ...], error: type[Exception], text: str
+) -> None:
+    """Only what stood in the fleet before is not checked again."""
+    with pytest.raises(error) as caught:
+        getattr(TWICE, name)(*arguments)
+    assert str(caught.value).startswith(text)

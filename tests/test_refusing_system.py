@@ -27,7 +27,7 @@ from petfleet import (
     lock,
 )
 from tests.calls import entries
-from tests.conftest import pet
+from tests.conftest import pet, wait_until
 from tests.gate import Gate
 
 PERMISSIONS = """
@@ -230,6 +230,9 @@ async def test_calls_behind_a_commit_that_find_no_thread_fail(
             await anyio.to_thread.run_sync(gate.reached.wait)
             await group.start(add, "nova")
             await group.start(add, "otto")
+            # Otherwise the thread that is there would carry them out.
+            group.start_soon(store.aclose)
+            await anyio.to_thread.run_sync(wait_until, lambda: store._batching._workers is None)
             patch.setattr(threading.Thread, "start", no_more_threads)
             gate.open()
     assert [(error.errno, str(error)) for error in errors] == [(errno.EAGAIN, NO_THREAD)] * 2

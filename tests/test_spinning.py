@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
-from petfleet import LockTimeoutError, PetFleet, batching
+from petfleet import LockTimeoutError, PetFleet, batching, workers
 from petfleet.batching import Batching
 from petfleet.changes import Batch, Kind
+from petfleet.spin import LONGEST_PAUSE
 from tests.conftest import Clock, wait_until
+from tests.gate import Gate
 
 REFUSALS = 3000  # at a fifth of a millisecond each, six times what a worker waits without a sign of life
 
@@ -28,15 +31,13 @@ class Backend:
         self.probes = 0
 
     def commit(self, user_id: str, batch: Batch) -> bool:
-        if self._refusals:
+        while self._refusals:
             self._refusals -= 1
-            return False
+            if not batch.wait(next(self._signs)):
+                return False
         for change in batch.take():
             change.result = PetFleet(user_id)
         return True
-
-    def sign_of_life(self, user_id: str) -> int:
-        return next(self._signs)
 
     def is_free(self, user_id: str) -> bool:
         self.probes += 1
@@ -47,11 +48,25 @@ class Backend:
         return lambda waited: LockTimeoutError(user_id, waited, None)
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let sleeping take no time, and yet move the clock of batching."""
+class Sleeps(Clock):
+    """A clock that notes how long was slept."""
 
-    monkeypatch.setattr(batching, "time", Clock())
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        """Let that time pass at once."""
+        self.slept.append(seconds)
+        super().sleep(seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
+    """Let sleeping take no time, and yet move the clock of batching."""
+    clock = Sleeps()
+    monkeypatch.setattr(batching, "time", clock)
+    return clock
 
 
 @pytest.mark.parametrize(
@@ -67,11 +82,145 @@ async def test_a_worker_stays_while_holders_get_on(signs: Iterator[int], probes:
 
 @pytest.mark.usefixtures("clock")
 async def test_a_call_times_out_although_holders_get_on() -> None:
-    """Its deadline counts, not their progress."""
+    """Its deadline counts, not their progress, and is looked at every five milliseconds."""
     backend = Backend(10**9, itertools.count())
-    with pytest.raises(LockTimeoutError):
-        await Batching(backend, 0.05, 32).call("u", lambda fleet: fleet, Kind.READ)
+    with pytest.raises(LockTimeoutError) as caught:
+        await Batching(backend, 0.0512, 32).call("u", lambda fleet: fleet, Kind.READ)
     assert backend.probes == 0
+    assert 0.0512 <= caught.value.waited <= 0.0564
+
+
+async def test_a_call_that_tries_once_has_no_second_try_while_the_worker_spins(clock: Sleeps) -> None:
+    """It came after the first try, so it has the second one, and then its time is over."""
+    gate = Gate()
+    tries: list[float] = []
+
+    class Refusing(Backend):
+        def commit(self, user_id: str, batch: Batch) -> bool:
+            while True:
+                tries.append(clock.now)
+                gate.hold()
+                if not batch.wait(len(tries)):
+                    return False
+
+    store = Batching(Refusing(0, iter(())), 0, 32)
+
+    async def call() -> None:
+        with pytest.raises(LockTimeoutError):
+            await store.call("u", lambda fleet: fleet, Kind.READ)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+        await anyio.to_thread.run_sync(gate.reached.wait)
+        clock.now += 0.0001
+        group.start_soon(call)
+        await anyio.to_thread.run_sync(wait_until, lambda: len(store._queues["u"].waiting) == 2)
+        gate.open()
+    assert len(tries) == 2
+
+
+async def test_after_a_refused_lock_its_user_lets_others_have_a_try(clock: Sleeps) -> None:
+    """Before each batch of the next tenth of a second it waits as long as others may pause; other users do not."""
+    entered: list[list[float]] = []
+
+    class Noting(Backend):
+        def commit(self, user_id: str, batch: Batch) -> bool:
+            entered.append(clock.slept.copy())
+            clock.slept.clear()
+            return super().commit(user_id, batch)
+
+    store = Batching(Noting(1, itertools.count()), 100, 32)
+    for user_id, later in [("u", 0.0), ("u", 0.0), ("other", 0.0), ("u", 0.09), ("u", 0.02), ("other", 0.0)]:
+        clock.now += later
+        await store.call(user_id, lambda fleet: fleet, Kind.READ)
+    pause = [LONGEST_PAUSE]
+    assert entered == [[], [*pause, *pause], [], pause, [], []]
+
+
+async def test_who_lets_others_have_a_try_lets_another_thread_run_too(clock: Sleeps) -> None:
+    """It only waits for time to pass; afterwards its place is its own again."""
+    gate = Gate()
+    store = Batching(Backend(0, iter(())), 100, 32)
+    store._contended.put("u", clock.now, 1)
+    clock.sleep = gate.before(clock.sleep)  # type: ignore[method-assign] # for this one
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.call, "u", lambda fleet: fleet, Kind.READ)
+        await anyio.to_thread.run_sync(gate.reached.wait)
+        threads = store._workers
+        assert threads is not None
+        assert threads._aside == 1
+        gate.open()
+    assert threads is not None
+    assert threads._aside == 0
+    assert store._spinning == 0
+
+
+async def test_a_worker_that_spins_lets_another_thread_run_until_it_has_the_lock() -> None:
+    """Then it is about a commit like any other, and some other user's may try again."""
+    seen: list[tuple[int, int]] = []
+
+    class Noting(Backend):
+        def commit(self, user_id: str, batch: Batch) -> bool:
+            assert batch.wait(0)
+            note()
+            changes = batch.take()
+            note()
+            for change in changes:
+                change.result = PetFleet(user_id)
+            return True
+
+    store = Batching(Noting(0, iter(())), 100, 32)
+
+    def note() -> None:
+        assert store._workers is not None
+        seen.append((store._spinning, store._workers._aside))
+
+    for _ in range(2):
+        assert await store.call("u", lambda fleet: fleet, Kind.READ) == PetFleet("u")
+    assert seen == [(1, 1), (0, 0)] * 2
+
+
+async def test_the_place_of_a_worker_whose_commit_fails_is_its_own_again() -> None:
+    """Also when the lock was never had."""
+
+    class Failing(Backend):
+        def commit(self, user_id: str, batch: Batch) -> bool:
+            assert batch.wait(0)
+            raise OSError("no such lock")
+
+    store = Batching(Failing(0, iter(())), 100, 32)
+    with pytest.raises(OSError, match="no such lock"):
+        await store.call("u", lambda fleet: fleet, Kind.READ)
+    assert store._workers is not None
+    assert (store._spinning, store._workers._aside) == (0, 0)
+
+
+@pytest.mark.parametrize(("threads", "probes"), [(3, 1), (4, 0)])
+@pytest.mark.usefixtures("clock")
+async def test_one_of_few_threads_is_not_spared(threads: int, probes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With four or more one may go on spinning although other users wait for a thread."""
+    monkeypatch.setattr(workers.Workers, "any_waiting", lambda self: True)
+    backend = Backend(REFUSALS, itertools.count())
+    assert await Batching(backend, 100, threads).call("u", lambda fleet: fleet, Kind.READ) == PetFleet("u")
+    assert backend.probes == probes
+
+
+async def test_several_workers_together_look_no_more_often_than_one(clock: Sleeps) -> None:
+    """Each pauses as many times longer as there are."""
+    store = Batching(Backend(1, itertools.count()), 100, 32)
+    store._spinning = 4
+    await store.call("u", lambda fleet: fleet, Kind.READ)
+    assert clock.slept == [5 * LONGEST_PAUSE]
+    assert store._spinning == 4
+
+
+async def test_a_store_that_tries_once_tries_at_once(clock: Sleeps) -> None:
+    """Its calls do not wait for a turn of others, who may pause as often as they like."""
+    store = Batching(Backend(1, itertools.count()), 0, 32)
+    with pytest.raises(LockTimeoutError):
+        await store.call("u", lambda fleet: fleet, Kind.READ)
+    assert await store.call("u", lambda fleet: fleet, Kind.READ) == PetFleet("u")
+    assert clock.slept == []
 
 
 async def test_the_only_worker_is_given_up_to_whoever_needs_it() -> None:
@@ -124,3 +273,28 @@ def test_a_call_of_a_closed_loop_is_not_tried_for_ever() -> None:
     wait_until(lambda: not store._queues)
     assert not task.done()
     task._log_destroy_pending = False  # type: ignore[attr-defined] # it is meant to be
+
+
+async def test_a_worker_that_spins_while_the_store_is_closed_costs_the_next_threads_no_place() -> None:
+    """With one thread they would have none left, and no call would ever be carried out."""
+    gate = Gate()
+
+    class Stuck(Backend):
+        def commit(self, user_id: str, batch: Batch) -> bool:
+            if user_id == "stuck":
+                assert batch.wait(0)
+                gate.hold()
+            return super().commit(user_id, batch)
+
+    store = Batching(Stuck(0, iter(())), 100, 1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.call, "stuck", lambda fleet: fleet, Kind.READ)
+        await anyio.to_thread.run_sync(gate.reached.wait)
+        group.start_soon(store.aclose)
+        await anyio.to_thread.run_sync(wait_until, lambda: store._closing)
+        assert await store.call("healthy", lambda fleet: fleet, Kind.READ) == PetFleet("healthy")
+        new = store._workers
+        gate.open()
+    assert new is not None
+    assert new._aside == 0
+    assert await store.call("healthy", lambda fleet: fleet, Kind.READ) == PetFleet("healthy")

@@ -28,13 +28,17 @@ from petfleet import logs
 from petfleet.changes import Batch, Change, Kind, fail
 from petfleet.errors import LockTimeoutError
 from petfleet.fleet import PetFleet
+from petfleet.memory import Memory
 from petfleet.parking import Parking
+from petfleet.spin import LONGEST_PAUSE, Spin
+from petfleet.workers import Workers
 
 T = TypeVar("T")
 
-_MOST_IN_BATCH: Final = 512  # so that no one holds a lock for seconds
-_SPIN_SECONDS: Final = 0.1  # without a sign of life of a lock's holder, until the user is parked
-_SPIN_PAUSE: Final = 0.0002
+_MOST_IN_BATCH: Final = 256  # so that no one holds a lock, or the interpreter, for long
+_MOST_WOKEN: Final = 32
+_CONTENDED_SECONDS: Final = 0.1  # how long after a refused lock others are taken to want it too
+_HOT_SECONDS: Final = 0.01  # a user who comes back so soon after a batch is hot
 _PEEK_THREADS: Final = 4
 _LONG_WAIT: Final = 1.0  # seconds; a longer wait for a lock is worth a warning
 
@@ -45,8 +49,6 @@ class Backend(Protocol):
     def commit(self, user_id: str, batch: Batch) -> bool: ...
 
     def is_free(self, user_id: str) -> bool: ...
-
-    def sign_of_life(self, user_id: str) -> object: ...
 
     def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]: ...
 
@@ -73,10 +75,10 @@ class FleetStoreStatistics:
 class _Call(Change):
     """A change, and the task that waits for it."""
 
-    __slots__ = ("_wake", "deadline", "done", "enqueued", "loop_is_closed", "once", "withdrawn")
+    __slots__ = ("_in_loop", "_waiter", "deadline", "enqueued", "loop_is_closed", "once", "withdrawn")
 
-    done: asyncio.Event | anyio.Event
-    _wake: Callable[..., object]
+    _waiter: asyncio.Future[None] | anyio.Event
+    _in_loop: Callable[..., object]
     loop_is_closed: Callable[[], bool]
 
     def __init__(self, apply: Callable[[PetFleet | None], PetFleet | None], kind: Kind, lock_timeout: float) -> None:
@@ -85,10 +87,14 @@ class _Call(Change):
         self.once = lock_timeout == 0
         self.deadline = math.inf if self.once else self.enqueued + lock_timeout
         self.withdrawn = False
-        self.done, self._wake, self.loop_is_closed = _signal()
+        self._waiter, self._in_loop, self.loop_is_closed = _waiter()
 
-    def check(self) -> None:
-        """Raise the call's error, if it has one."""
+    async def wait(self) -> None:
+        """Wait until the call was posted, and raise its error, if it has one."""
+        if isinstance(self._waiter, anyio.Event):
+            await self._waiter.wait()
+        else:
+            await self._waiter
         if self.error is not None:
             try:
                 raise self.error
@@ -100,30 +106,43 @@ class _Call(Change):
         """Wake the tasks of these calls, all of one event loop in one go."""
         loops: dict[Callable[..., object], list[_Call]] = {}
         for call in calls:
-            loops.setdefault(call._wake, []).append(call)
-        for wake, woken in loops.items():
-            try:
-                wake(_wake_all, woken)
-            except Exception:  # noqa: BLE001 - the loop is closed: no task waits any more
-                pass
+            loops.setdefault(call._in_loop, []).append(call)
+        for woken in loops.values():
+            _have_woken(woken)
 
 
-def _wake_all(calls: list[_Call]) -> None:
+def _have_woken(calls: list[_Call]) -> None:
+    """Have the loop of these calls wake their tasks in its next turn."""
+    try:
+        calls[0]._in_loop(_wake, calls)
+    except Exception:  # noqa: BLE001 - the loop is closed: no task waits any more
+        pass
+
+
+def _wake(calls: list[_Call]) -> None:
+    if len(calls) > _MOST_WOKEN:
+        # The others a turn later: whatever else the loop has to do must not wait for hundreds of tasks.
+        _have_woken(calls[_MOST_WOKEN:])
+        calls = calls[:_MOST_WOKEN]
     for call in calls:
-        call.done.set()
+        waiter = call._waiter
+        if isinstance(waiter, anyio.Event):
+            waiter.set()
+        elif not waiter.done():  # it is when its task was cancelled
+            waiter.set_result(None)
 
 
-def _signal() -> tuple[asyncio.Event | anyio.Event, Callable[..., object], Callable[[], bool]]:
-    """Return an event of the running loop, what calls a function there from any thread, and what tells its end.
+def _waiter() -> tuple[asyncio.Future[None] | anyio.Event, Callable[..., object], Callable[[], bool]]:
+    """Return what a task waits with, what calls a function in its loop from any thread, and what tells the loop's end.
 
     Not anyio's own way back from a thread: that one waits for the loop, which may be closed by then.
     """
     try:
-        # A third of the time of anyio's event, of which every call needs one. Not the running loop decides: under
-        # trio's guest mode that may be asyncio's, and then there is no asyncio task.
+        # A plain future: any event costs a tenth of a load more. Not the running loop decides: under trio's guest mode
+        # that may be asyncio's, and then there is no asyncio task.
         if asyncio.current_task() is not None:
             running = asyncio.get_running_loop()
-            return asyncio.Event(), running.call_soon_threadsafe, running.is_closed
+            return running.create_future(), running.call_soon_threadsafe, running.is_closed
     except RuntimeError:
         pass  # no asyncio here
     loop: Any = anyio.lowlevel.current_token().native_token
@@ -139,15 +158,22 @@ class _Queue:
         self.waiting: deque[_Call] = deque()
         self.taken: list[_Call] = []
         self.late: list[_Call] = []  # found past their deadline
-        self.job: object | None = None
         self.refused_at: float | None = None
         self.tried_at = 0.0
+        self.workers: Workers[_Queue] | None = None  # who have its job
+        self.spin: Spin | None = None
+        self.any_seen_waiting: bool | None = None  # calls, at the last look while the lock was refused; None: no look
+        self.has_written = False
 
     def may_create(self) -> bool:
         with self._batching.mutex:
             return any(call.kind >= Kind.CREATE and not call.withdrawn for call in self.waiting)
 
+    def wrote(self) -> None:
+        self.has_written = True
+
     def take(self) -> list[_Call]:
+        self._batching.stop_spinning(self)
         now = time.monotonic()
         with self._batching.mutex:
             while self.waiting and len(self.taken) < _MOST_IN_BATCH:
@@ -155,6 +181,9 @@ class _Queue:
                 if not call.withdrawn:
                     (self.taken if now <= call.deadline else self.late).append(call)
         return self.taken
+
+    def wait(self, sign: object) -> bool:
+        return self._batching.wait(self, sign)
 
     def put_back(self) -> None:
         with self._batching.mutex:
@@ -182,12 +211,13 @@ class Batching:
         """Begin without queues and threads: when made, and in a forked child, which has none of the threads."""
         self.mutex = threading.Lock()
         self._queues: dict[str, _Queue] = {}
-        self._workers: ThreadPoolExecutor | None = None
+        self._workers: Workers[_Queue] | None = None
         self._peekers: ThreadPoolExecutor | None = None
-        self._closing: list[ThreadPoolExecutor] = []
+        self._closing: list[Workers[_Queue] | ThreadPoolExecutor] = []
+        self._served: Memory[str, float] = Memory(4096, 1024 * 1024)  # when a user's last batch was done
+        self._contended: Memory[str, float] = Memory(1024, 256 * 1024)  # when a user's lock was last refused
         self._parking = Parking(self._look)
         self._spinning = 0  # workers that retry a refused lock
-        self._queued = 0  # jobs that wait for a worker
         self._commits = self._changes = self._largest = self._waits = 0
         self._wait_seconds = 0.0
 
@@ -203,12 +233,11 @@ class Batching:
         call = _Call(apply, kind, self._lock_timeout)
         self._enqueue(user_id, call)
         try:
-            await call.done.wait()
+            await call.wait()
         except BaseException:
             # A flag and no lock: the garbage collector may close a dead loop's coroutine inside any lock of ours.
             call.withdrawn = True
             raise
-        call.check()
         return call.result
 
     async def peek(self, read: Callable[[], T]) -> T:
@@ -228,14 +257,15 @@ class Batching:
                 self._peekers = ThreadPoolExecutor(_PEEK_THREADS, "petfleet-peek")
             with _threads_may_run_out():
                 self._peekers.submit(job)
-        await call.done.wait()
-        call.check()
+        await call.wait()
         return results[0]
 
     async def aclose(self) -> None:
         """Wait for the jobs under way and for calls made before, and end the threads; a later call starts new ones."""
-        # Twice: what waited behind a batch under way was then given to new threads.
-        for _ in range(2):
+        with self.mutex:
+            most = max((len(queue.waiting) for queue in self._queues.values()), default=0)
+        # What waits behind a batch under way is given to new threads.
+        for _ in range(2 + most // _MOST_IN_BATCH):
             with self.mutex:
                 self._closing += [pool for pool in (self._workers, self._peekers) if pool is not None]
                 self._workers = self._peekers = None
@@ -254,85 +284,112 @@ class Batching:
         with self.mutex:
             queue = self._queues.get(user_id)
             if queue is None:
-                queue = self._queues[user_id] = _Queue(self, user_id)
-            if queue.job is None:
-                try:
-                    self._submit(queue)
-                except BaseException:
-                    del self._queues[user_id]
-                    raise
-            # Last, so that nothing, a KeyboardInterrupt neither, leaves a waiting call without a job.
+                queue = _Queue(self, user_id)
+                self._submit(queue)
+                self._queues[user_id] = queue
+            # Last, so that nothing, a KeyboardInterrupt neither, leaves a waiting call without a job. (A job without a
+            # call, or of a queue that is not that of its user, ends by itself.)
             queue.waiting.append(call)
 
     # --- in any thread, with the mutex -------------------------------------------------------------------------------
 
     def _submit(self, queue: _Queue) -> None:
-        """Put the user's job at the back of the pool's queue."""
+        """Have a worker commit the user's next batch; users who were not served just now come first."""
+        hot = time.monotonic() - (self._served.get(queue.user_id) or 0.0) < _HOT_SECONDS
         if self._workers is None:
-            self._workers = ThreadPoolExecutor(self._threads, "petfleet")
-        job = queue.job = object()
-        try:
-            with _threads_may_run_out():
-                self._workers.submit(self._run, queue, job)
-            self._queued += 1
-        except BaseException:
-            queue.job = None
-            raise
+            self._workers = Workers(self._run, self._threads)
+        queue.workers = self._workers
+        with _threads_may_run_out():
+            self._workers.submit(queue, ahead=not hot)
 
     # --- in a worker thread, or in the parking thread ----------------------------------------------------------------
 
-    def _run(self, queue: _Queue, job: object) -> None:
-        if queue.job is not job:
-            return  # the pool refused this job, yet kept it: its calls have their error
-        with self.mutex:
-            self._queued -= 1
+    def _run(self, queue: _Queue) -> bool:
+        """Do a user's job, and return whether it waited for the disk."""
+        queue.has_written = False
         try:
             if not self._commit(queue):
                 with _threads_may_run_out():
                     self._parking.park(queue, self._earliest(queue))
-                return
+                return False
         except BaseException as error:  # noqa: BLE001 - whatever it is, the calls concerned must hear of it
             fail(queue.taken or queue.take(), error, None)
+        written = queue.has_written  # read now: another thread may have the user's next job as soon as this one ends
         self._end(queue)
+        return written
 
     def _commit(self, queue: _Queue) -> bool:
         """Commit one batch, if any call is left; False if the lock is refused and the user is to be parked."""
-        if self._try(queue):
-            return True
-        if not self._refused(queue):
-            return True
+        refused = self._contended.get(queue.user_id)
+        contended = refused is not None and time.monotonic() - refused < _CONTENDED_SECONDS
+        if contended and self._lock_timeout > 0:
+            # Others try for the lock that this user's last batch has just released. Without a pause it would be taken
+            # again before any of them looks, half of this process's calls would miss each batch, and theirs would wait.
+            with self._aside(queue):
+                time.sleep(LONGEST_PAUSE)
+        queue.tried_at = time.monotonic()
+        queue.any_seen_waiting = None
+        try:
+            if self._backend.commit(queue.user_id, queue):
+                return True
+            # Not looked at a second time: a task that the first look has woken may have called again.
+            return not (self._refused(queue) if queue.any_seen_waiting is None else queue.any_seen_waiting)
+        finally:
+            self.stop_spinning(queue)
+
+    def wait(self, queue: _Queue, sign: object) -> bool:
+        """Wait a little for a refused lock, as long as its holders get on; False if they seem stuck."""
+        now = time.monotonic()
+        spin = queue.spin
+        if spin is None or spin.is_time_to_look(now) or self._lock_timeout == 0:
+            queue.any_seen_waiting = self._refused(queue)
+            if not queue.any_seen_waiting:
+                return False
+        if spin is None:
+            self._contended.put(queue.user_id, now, len(queue.user_id))
+            spin = Spin(sign, now)
+            if not self._start_spinning(queue, spin):
+                return False
+        pause = spin.pause(sign, now)
+        if pause is None:
+            return False
+        if self._threads < 4 and queue.workers is not None and queue.workers.any_waiting():
+            return False  # so few cannot spare one
+        time.sleep(pause * self._spinning)  # together the workers of a process look as often as one of them would
+        queue.tried_at = time.monotonic()
+        return True
+
+    def _start_spinning(self, queue: _Queue, spin: Spin) -> bool:
         with self.mutex:
             # Few at a time: many users with stuck locks must not keep the others' workers busy.
             if self._spinning >= max(1, self._threads // 4):
                 return False
             self._spinning += 1
+            queue.spin = spin
+        if queue.workers is not None:
+            queue.workers.aside(1)
+        return True
+
+    def stop_spinning(self, queue: _Queue) -> None:
+        """Count the user's worker among those that get on, if it was not."""
+        if queue.spin is None:
+            return
+        with self.mutex:
+            self._spinning -= 1
+            queue.spin = None
+        if queue.workers is not None:
+            queue.workers.aside(-1)
+
+    @contextmanager
+    def _aside(self, queue: _Queue) -> Iterator[None]:
+        """Let another thread run while this one waits for nothing but time."""
+        if queue.workers is not None:
+            queue.workers.aside(1)
         try:
-            return self._spin(queue)
+            yield
         finally:
-            with self.mutex:
-                self._spinning -= 1
-
-    def _spin(self, queue: _Queue) -> bool:
-        """Retry a refused lock for as long as its holders get on; False if they seem stuck."""
-        sign = None
-        give_up = 0.0
-        while True:
-            # While others commit in turn, stay: parked, only luck would find the short gaps between them.
-            latest = self._backend.sign_of_life(queue.user_id)
-            now = time.monotonic()
-            if latest != sign:
-                sign, give_up = latest, now + _SPIN_SECONDS
-            if not self._refused(queue):
-                return True
-            if now >= give_up or (self._queued and self._spinning > self._threads // 4):
-                return False
-            time.sleep(_SPIN_PAUSE * self._spinning)  # together they look as often as one of them would
-            if self._try(queue):
-                return True
-
-    def _try(self, queue: _Queue) -> bool:
-        queue.tried_at = time.monotonic()
-        return self._backend.commit(queue.user_id, queue)
+            if queue.workers is not None:
+                queue.workers.aside(-1)
 
     def _look(self, queue: _Queue) -> float | None:
         """Look whether a parked user's lock is free; None when the user has a job again, or nothing to wait for."""
@@ -391,7 +448,10 @@ class Batching:
                 self._commits += 1
                 self._changes += len(calls)
                 self._largest = max(self._largest, len(calls))
-            if not queue.waiting:
+                self._served.put(queue.user_id, time.monotonic(), len(queue.user_id))
+            if self._queues.get(queue.user_id) is not queue:
+                pass  # its first call was interrupted before it was one
+            elif not queue.waiting:
                 del self._queues[queue.user_id]
             else:
                 try:

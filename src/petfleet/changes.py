@@ -39,6 +39,16 @@ class Batch(Protocol):
     def may_create(self) -> bool:
         """Return whether a waiting change may create a fleet."""
 
+    def wait(self, sign: object) -> bool:
+        """Wait a little, since the lock is held by others; False to give up.
+
+        Args:
+            sign: what changes while they get on with their commits.
+        """
+
+    def wrote(self) -> None:
+        """Note that the changes were written, durably."""
+
     def take(self) -> Sequence[Change]:
         """Take the waiting changes: from now on they happen whole, or fail."""
 
@@ -49,18 +59,18 @@ class Batch(Protocol):
 class State:
     """What a user has: a fleet, no fleet, or a file that means none (``error``)."""
 
-    __slots__ = ("_text", "error", "fleet", "overwritable")
+    __slots__ = ("_pieces", "error", "fleet", "overwritable")
 
     def __init__(
         self,
         fleet: PetFleet | None = None,
-        text: str | None = None,
+        pieces: codec.Pieces | None = None,
         *,
         error: FleetFormatError | None = None,
         overwritable: bool = False,
     ) -> None:
         self.fleet = fleet
-        self._text = text
+        self._pieces = pieces
         self.error = error
         self.overwritable = overwritable
 
@@ -70,14 +80,15 @@ class State:
         return self.fleet is None and self.error is None
 
     @property
-    def text(self) -> str | None:
-        """What ``dumps`` makes of the fleet; None without one."""
-        if self._text is None and self.fleet is not None:
+    def pieces(self) -> codec.Pieces | None:
+        """What ``dumps`` of the fleet is made of; None without one."""
+        if self._pieces is None and self.fleet is not None:
             try:
-                self._text = codec.written(self.fleet)
+                self._pieces = codec.pieces(self.fleet)
             except ValueError:
-                self._text = ""  # readable in its own layout but too large in ours: no change may equal it
-        return self._text
+                # Readable in its own layout but too large in ours: no change may equal it.
+                self._pieces = codec.Pieces("", [], "", False)
+        return self._pieces
 
 
 ABSENT: Final = State()
@@ -104,7 +115,7 @@ def apply(changes: Sequence[Change], before: State) -> tuple[State, int]:
             now = after
             first = min(first, index)
     # Together they may have changed nothing, like an add and a remove.
-    if now is before or (now.error is before.error and now.text == before.text):
+    if now is before or (now.error is before.error and now.pieces == before.pieces):
         return before, len(changes)
     return now, first
 
@@ -118,8 +129,10 @@ def _after(change: Change, now: State) -> State:
     if fleet is None:
         return ABSENT
     # Checked before the next change sees it: what cannot be written must fail this call alone.
-    text = codec.written(fleet)
-    return now if text == now.text else State(fleet, text)
+    before = now.pieces
+    shared = (now.fleet, before) if now.fleet is not None and before is not None and before.head else None
+    pieces = codec.pieces(fleet, shared)
+    return now if pieces == before else State(fleet, pieces)
 
 
 def fail(changes: Sequence[Change], error: BaseException, before: State | None) -> None:

@@ -25,17 +25,23 @@ else:
 _WINDOWS = sys.platform == "win32"
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 _NO_BLOCK: Final = getattr(os, "O_NONBLOCK", 0)
+_NO_ATIME: Final = getattr(os, "O_NOATIME", 0)
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 _DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
 _TEMPORARY = re.compile(r"\.[^/]+\.[0-9a-f]{16}\.tmp")
+_COARSEST_TIME = 2.5  # seconds after which any file system gives two writes different times
 _RENAME_SECONDS = 1.0  # how long a refused rename is retried on Windows
 
 
 class Stored(NamedTuple):
-    """A file as it was read; ``data`` is None where it was larger than asked for."""
+    """A file as it was read; ``data`` is None where it was larger than asked for.
+
+    ``settled`` says that whatever wrote it after that has left another time of change.
+    """
 
     data: bytes | None
     status: os.stat_result
+    settled: bool
 
 
 def identity(status: os.stat_result, data: bytes | None) -> str:
@@ -54,7 +60,7 @@ def open_regular(path: str, flags: int, mode: int = 0o600) -> tuple[int, os.stat
         FleetFormatError: something else stands there.
     """
     try:
-        fd = os.open(path, flags | _NO_FOLLOW | _NO_BLOCK | _BINARY, mode)
+        fd = _open(path, flags | _NO_FOLLOW | _NO_BLOCK | _BINARY, mode)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -71,6 +77,17 @@ def open_regular(path: str, flags: int, mode: int = 0o600) -> tuple[int, os.stat
     return fd, status
 
 
+def _open(path: str, flags: int, mode: int) -> int:
+    try:
+        # Noting the time of each first read after a write is a write too, and waits for a journal that is being
+        # written: beside other writers it took as long as a third of an fsync.
+        return os.open(path, flags | _NO_ATIME, mode)
+    except PermissionError as error:
+        if error.errno != errno.EPERM:
+            raise
+        return os.open(path, flags, mode)  # another account's file
+
+
 def _refuse_irregular(path: str, status: os.stat_result) -> None:
     kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFREG:
@@ -85,8 +102,12 @@ def read(path: str, most_bytes: int) -> Stored | None:
     except FileNotFoundError:
         return None
     try:
-        with naming(path):
-            return Stored(_read_all(fd, status.st_size, most_bytes), status)
+        # On Windows it is the time of its creation.
+        settled = not _WINDOWS and time.time() - status.st_ctime > _COARSEST_TIME
+        return Stored(_read_all(fd, status.st_size, most_bytes), status, settled)
+    except OSError as error:
+        put_name(error, path)
+        raise
     finally:
         os.close(fd)
 
@@ -116,6 +137,11 @@ def unchanged(path: str, before: Stored | None) -> bool:
     """Return whether the name still means the file that was read, unwritten since; None: still means nothing."""
     if before is None:
         return not exists(path)
+    if before.settled:
+        try:
+            return _same(os.lstat(path), before.status)
+        except FileNotFoundError:
+            return False
     try:
         now = read(path, len(before.data or b""))
     except FleetFormatError:
@@ -148,13 +174,15 @@ def write_new(path: str, data: bytes, like: os.stat_result | None) -> str:
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY, 0o600)
     try:
-        with naming(path):
-            if like is not None and stat.S_IMODE(like.st_mode) != 0o600:
-                os.chmod(path if _WINDOWS else fd, stat.S_IMODE(like.st_mode))
-            adopt(fd, os.path.dirname(path) if like is None else like)
-            write_all(fd, data)
-            _sync(fd)
-            return identity(os.fstat(fd), data)
+        if like is not None and stat.S_IMODE(like.st_mode) != 0o600:
+            os.chmod(path if _WINDOWS else fd, stat.S_IMODE(like.st_mode))
+        adopt(fd, os.path.dirname(path) if like is None else like)
+        write_all(fd, data)
+        _sync(fd)
+        return identity(os.fstat(fd), data)
+    except OSError as error:
+        put_name(error, path)
+        raise
     finally:
         os.close(fd)
 
@@ -240,8 +268,11 @@ class Directory:
     def sync(self) -> None:
         """Make the names in it durable. Windows has no call for that."""
         if self._fd >= 0:
-            with naming(self._path):
+            try:
                 _sync(self._fd)
+            except OSError as error:
+                put_name(error, self._path)
+                raise
 
     def close(self) -> None:
         """Close it."""
@@ -262,8 +293,10 @@ def sync_file(path: str) -> None:
     """Make a file's content durable, whoever wrote it."""
     fd, _ = open_regular(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
-        with naming(path):
-            _sync(fd)
+        _sync(fd)
+    except OSError as error:
+        put_name(error, path)
+        raise
     finally:
         os.close(fd)
 
@@ -280,17 +313,7 @@ def _sync(fd: int) -> None:
     os.fsync(fd)
 
 
-class naming:  # noqa: N801 - reads as a statement; contextlib's form costs as much as the system call inside
-    """Name the file in errors of calls on its descriptor, which do not."""
-
-    __slots__ = ("_path",)
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = self._path
+def put_name(error: OSError, path: str) -> None:
+    """Put the file's name into the error of a call on a descriptor, which has none."""
+    if error.filename is None:
+        error.filename = path

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from typing import Final, NamedTuple
 
 from petfleet import changes, codec, disk, logs
-from petfleet.changes import ABSENT, Batch, Change, Kind, State
+from petfleet.changes import ABSENT, Batch, Kind, State
 from petfleet.errors import FleetFormatError, InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
 from petfleet.fleet import PetFleet
 from petfleet.layout import FLEET_FILE, LOCK_FILE
@@ -88,13 +88,6 @@ class FileBackend:
         finally:
             lock.close()
 
-    def sign_of_life(self, user_id: str) -> object:
-        """Return what changes while the holders of the user's lock get on with their commits."""
-        try:
-            return os.stat(_Place(self._root, user_id).lock).st_mtime_ns
-        except OSError:
-            return None  # the next try to take the lock will tell
-
     def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
         """Return what makes the errors of calls that waited in vain for this user's lock, from the seconds waited."""
         path = _Place(self._root, user_id).lock
@@ -137,12 +130,14 @@ class FileBackend:
         if lock is None:
             return True
         try:
-            if not lock.try_acquire():
-                return False
+            # On the one descriptor: opening the file anew for each try cost ten times as much.
+            while not lock.try_acquire():
+                if not batch.wait(lock.sign_of_life()):
+                    return False
             if not lock.is_at_path():
                 raise _OvertakenError
             # Only now: whatever has arrived meanwhile joins this batch.
-            self._commit(place, lock, batch.take())
+            self._commit(place, lock, batch)
             return True
         finally:
             # What was committed stays committed, whatever becomes of the lock.
@@ -176,7 +171,8 @@ class FileBackend:
         lock.fresh = made > 0
         return lock
 
-    def _commit(self, place: _Place, lock: UserLock, taken: Sequence[Change]) -> None:
+    def _commit(self, place: _Place, lock: UserLock, batch: Batch) -> None:
+        taken = batch.take()
         if not self._swept.get(place.user_id):
             self._swept.put(place.user_id, _tidy(disk.sweep, place.fleet), len(place.user_id))
         stored = self._read_durable(place, lock)
@@ -187,6 +183,7 @@ class FileBackend:
             try:
                 data = _encode(after)
                 self._write(place, lock, stored, data, confirmed=True)
+                batch.wrote()
             except (_OvertakenError, FileNotFoundError):
                 raise
             except UnconfirmedCommitError as error:
@@ -319,11 +316,12 @@ class FileBackend:
 
 
 def _encode(state: State) -> bytes | None:
-    """Return what is to be written; each piece of it was parsed back, and now the whole is."""
-    if state.fleet is None or state.text is None:
+    """Return what is to be written; each piece of it was parsed back, and now the whole is compared with them."""
+    if state.fleet is None or state.pieces is None:
         return None
-    codec.confirm(state.text, state.fleet)
-    return state.text.encode()
+    text = state.pieces.text()
+    codec.confirm(text, state.fleet)
+    return text.encode()
 
 
 def _identity(stored: disk.Stored | None) -> str:

@@ -180,7 +180,13 @@ class PetFleet:
         """
         index = self._index(pet_name)
         old = self.pets[index]
-        new = PetHandle(old.pet_name, old.role, old.manifest_path, seconds, old.extra)
+        # All else was checked before.
+        new = object.__new__(PetHandle)
+        _set(new, "pet_name", old.pet_name)
+        _set(new, "role", old.role)
+        _set(new, "manifest_path", old.manifest_path)
+        _set(new, "last_active", integer(seconds, "last_active"))
+        _set(new, "extra", old.extra)
         return self._with((*self.pets[:index], new, *self.pets[index + 1 :]), self.active_pet)
 
     def _index(self, pet_name: str) -> int:
@@ -191,7 +197,13 @@ class PetFleet:
         raise PetNotInFleetError(self.user_id, pet_name)
 
     def _with(self, pets: tuple[PetHandle, ...], active_pet: str | None) -> PetFleet:
-        return PetFleet(self.user_id, pets, active_pet, self.extra)
+        # All of it was checked before; checking 1,000 handles again would cost more than the change.
+        changed = object.__new__(PetFleet)
+        _set(changed, "user_id", self.user_id)
+        _set(changed, "pets", pets)
+        _set(changed, "active_pet", None if active_pet is None else text(active_pet, "active_pet"))
+        _set(changed, "extra", self.extra)
+        return changed
 
 
 def _handle(handle: PetHandle) -> PetHandle:

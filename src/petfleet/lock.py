@@ -42,9 +42,20 @@ class UserLock:
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; an error if the file system has no such lock."""
-        with disk.naming(self.path):
+        try:
             self._held = lock_descriptor(self._fd, blocking=False)
+        except OSError as error:
+            disk.put_name(error, self.path)
+            raise
         return self._held
+
+    def sign_of_life(self) -> object:
+        """Return what changes while the holders of the lock get on with their commits."""
+        try:
+            return os.fstat(self._fd).st_mtime_ns
+        except OSError as error:
+            disk.put_name(error, self.path)
+            raise
 
     def is_at_path(self) -> bool:
         """Return whether the path, followed from the root, still means this file."""
@@ -56,9 +67,12 @@ class UserLock:
 
     def marker(self) -> Marker | None:
         """Return the marker, or None where no petfleet has left one."""
-        with disk.naming(self.path):
+        try:
             os.lseek(self._fd, _MARKER_AT, os.SEEK_SET)
             found = _MARKER.match(os.read(self._fd, _MARKER_BYTES))
+        except OSError as error:
+            disk.put_name(error, self.path)
+            raise
         return Marker(found[1].decode(), found[2].decode(errors="replace")) if found else None
 
     def mark_writing(self) -> None:
@@ -70,9 +84,12 @@ class UserLock:
         self._mark(f"clean {identity}")
 
     def _mark(self, text: str) -> None:
-        with disk.naming(self.path):
+        try:
             os.lseek(self._fd, _MARKER_AT, os.SEEK_SET)
             disk.write_all(self._fd, f"petfleet {text:<{_MARKER_BYTES - 10}}\n".encode())
+        except OSError as error:
+            disk.put_name(error, self.path)
+            raise
 
     def close(self) -> None:
         """Release the lock, if it is held, and close the file."""

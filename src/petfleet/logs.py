@@ -9,7 +9,8 @@ _logger = logging.getLogger("petfleet")
 
 def debug(message: str, *arguments: object) -> None:
     """Log what is of interest to who looks for it."""
-    _log(logging.DEBUG, message, *arguments)
+    if _logger.isEnabledFor(logging.DEBUG):
+        _log(logging.DEBUG, message, *arguments)
 
 
 def warning(message: str, *arguments: object) -> None:

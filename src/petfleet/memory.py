@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -40,6 +40,11 @@ class Memory(Generic[K, V]):
                 return None
             self.put(key, *entry)
         return entry[0]
+
+    def get_all(self, keys: Sequence[K]) -> list[V | None]:
+        """Return what :meth:`get` returns for each key."""
+        young = self._young
+        return [self.get(key) if (entry := young.get(key)) is None else entry[0] for key in keys]
 
     def put(self, key: K, value: V, size: int) -> None:
         """Remember ``value``, which holds about ``size`` bytes."""

@@ -14,6 +14,7 @@ _WINDOWS_DEVICES = frozenset(
     + [f"{port}{digit}" for port in ("COM", "LPT") for digit in "123456789\u00b9\u00b2\u00b3"]
 )
 _MOST_BYTES = 255
+_ORDINARY = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -52,6 +53,8 @@ def check_pet_name(pet_name: str) -> str:
 
 
 def _broken_rule(user_id: str) -> str | None:
+    if not _WINDOWS and _ORDINARY.fullmatch(user_id):
+        return None  # no rule says anything about these
     if not user_id:
         return "a user id must not be empty"
     if user_id in (".", ".."):

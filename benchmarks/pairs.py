@@ -1,0 +1,100 @@
+"""One thing against another in one process: what a single call costs, and a single parse."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+import tomllib
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from benchmarks.peers import raw
+from benchmarks.peers.petfleet_store import new_fleet
+from benchmarks.processes import in_child
+from petfleet import FleetStore, dumps, loads
+
+CALLS: Final = 30  # of one kind in a row
+READS: Final = 100
+TURNS: Final = 3
+TEXTS: Final = 60
+
+
+class Calls(NamedTuple):
+    """The medians of the seconds that one call of each kind takes, alone."""
+
+    raw_change: float
+    change: float
+    large_change: float
+    raw_read: float
+    load: float
+
+
+class Parses(NamedTuple):
+    """The medians of the seconds of a parse of 50 pets."""
+
+    tomllib: float
+    loads: float
+
+
+def calls(directory: Path) -> Calls:
+    """Return what changes and loads cost, and the raw protocol with the same bytes in the event loop's executor."""
+    seconds: list[float] = in_child(lambda: list(asyncio.run(_calls(directory))))
+    return Calls(*seconds)
+
+
+def parses() -> Parses:
+    """Return what it costs to parse texts that this process has never seen."""
+    # Made in another process, since whoever has written a text knows it.
+    texts: list[str] = in_child(lambda: [dumps(new_fleet(f"user-{number:04}", 50)) for number in range(TEXTS)])
+    seconds: list[float] = in_child(lambda: list(_parses(texts)))
+    return Parses(*seconds)
+
+
+async def _calls(directory: Path) -> Calls:
+    loop = asyncio.get_running_loop()
+    aside = directory / "raw"
+    aside.mkdir()
+    async with FleetStore(directory) as store:
+        await store.save(new_fleet("one", 5))
+        await store.save(new_fleet("large", 1000))
+        path = directory / "one" / "fleet.toml"
+        data = await asyncio.to_thread(path.read_bytes)
+        kinds: list[tuple[int, Callable[[int], Awaitable[object]]]] = [
+            (CALLS, lambda number: loop.run_in_executor(None, raw.write, aside, data)),
+            (CALLS, lambda number: store.touch("one", "pet-0001", last_active=number)),
+            (CALLS, lambda number: store.touch("large", "pet-0001", last_active=number)),
+            (READS, lambda number: loop.run_in_executor(None, raw.read, path)),
+            (READS, lambda number: store.load("one")),
+        ]
+        took: list[list[float]] = [[] for _ in kinds]
+        for turn in range(TURNS + 1):
+            for (count, call), seconds in zip(kinds, took, strict=True):
+                first = 1 + turn * CALLS  # each touch must change something
+                some = await _each(range(first, first + (count if turn else 5)), call)
+                if turn:  # the first is for warming up
+                    seconds += some
+    return Calls(*map(statistics.median, took))
+
+
+async def _each(numbers: Iterable[int], call: Callable[[int], Awaitable[object]]) -> list[float]:
+    took = []
+    for number in numbers:
+        start = time.perf_counter()
+        await call(number)
+        took.append(time.perf_counter() - start)
+    return took
+
+
+def _parses(texts: list[str]) -> Parses:
+    took: tuple[list[float], list[float]] = ([], [])
+    parsers: tuple[Callable[[str], object], ...] = (tomllib.loads, loads)
+    warm_up = 5
+    for number, text in enumerate(texts):
+        for parse, seconds in zip(parsers, took, strict=True):
+            start = time.perf_counter()
+            parse(text)
+            if number >= warm_up:
+                seconds.append(time.perf_counter() - start)
+    return Parses(*map(statistics.median, took))

@@ -1,0 +1,1 @@
+"""One file for each way to keep fleets, all behind the interface of :mod:`benchmarks.work`."""

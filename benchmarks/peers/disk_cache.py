@@ -1,0 +1,81 @@
+"""diskcache: its own transactions over SQLite, in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import diskcache  # type: ignore[import-untyped]
+
+from benchmarks import work
+from benchmarks.work import Count, Fleet, Peer
+
+
+class DiskCache(Peer):
+    """One Cache a process, which never evicts anything; calls run in an executor, as its author advises.
+
+    Not a FanoutCache: its ``transact`` locks all shards, and its ``set`` gives up in silence.
+    """
+
+    durability = "write-ahead log synced at each commit"
+    packages = ("diskcache",)
+
+    async def prepare(self, users: Sequence[str], pets: int) -> None:
+        with self._cache() as cache, cache.transact(retry=True):
+            cache.clear(retry=True)
+            for user_id in users:
+                cache.set(user_id, json.dumps(work.fleet(user_id, pets)), retry=True)
+
+    async def open(self) -> None:
+        self._opened = self._cache()
+        # One thread for changes: several would wait for one another in SQLite, which sleeps and tries again.
+        self._writer = ThreadPoolExecutor(1)
+        self._reader = ThreadPoolExecutor(1)
+
+    async def close(self) -> None:
+        for executor in (self._writer, self._reader):
+            await asyncio.get_running_loop().run_in_executor(executor, self._opened.close)  # each thread has its own
+            executor.shutdown()
+        self._opened.close()
+
+    async def touch(self, user_id: str, name: str) -> None:
+        await self._change(user_id, lambda fleet: work.touch(fleet, name))
+
+    async def add(self, user_id: str, name: str) -> None:
+        await self._change(user_id, lambda fleet: work.add(fleet, name))
+
+    async def load(self, user_id: str) -> int:
+        return len((await self._read(user_id))["pets"])
+
+    async def count(self, user_id: str) -> Count:
+        return Count.of(await self._read(user_id))
+
+    def _cache(self) -> Any:
+        return diskcache.Cache(
+            self.directory / "cache",
+            timeout=60,
+            eviction_policy="none",
+            cull_limit=0,
+            size_limit=1 << 40,
+            sqlite_synchronous=2,  # FULL; its default, NORMAL, does not sync at a commit
+            disk_min_file_size=1 << 30,  # a value in a file of its own is never synced: so all stay in the database
+        )
+
+    async def _change(self, user_id: str, change: Callable[[Fleet], None]) -> None:
+        def run() -> None:
+            with self._opened.transact(retry=True):
+                fleet = json.loads(self._opened[user_id])
+                change(fleet)
+                self._opened.set(user_id, json.dumps(fleet), retry=True)
+
+        await asyncio.get_running_loop().run_in_executor(self._writer, run)
+
+    async def _read(self, user_id: str) -> Fleet:
+        def run() -> Fleet:
+            fleet: Fleet = json.loads(self._opened[user_id])
+            return fleet
+
+        return await asyncio.get_running_loop().run_in_executor(self._reader, run)

@@ -1,0 +1,216 @@
+"""A whole run: scenarios, syncs, targets. What fails is noted, and the rest goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import math
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from benchmarks import scenarios, targets
+from benchmarks.figures import Report, Result, Scenario, Target
+from benchmarks.machine import machine, versions
+from benchmarks.runs import ADDS, Deployments, measure
+from benchmarks.syscalls import CannotCountError, syncs_per_change
+from benchmarks.tables import wrongs
+from benchmarks.targets import Effort
+from benchmarks.work import peer_class
+
+DISK: Final = Path("/var/tmp")
+MEMORY: Final = Path("/dev/shm")
+
+
+class Kind(NamedTuple):
+    """How much of everything a run has.
+
+    Attributes:
+        runs: the scenarios, in measuring order.
+        seconds: of each of them.
+        adds: how many an add scenario makes.
+        effort: for the targets.
+        counted: changes over which syncs are counted.
+        judged: whether the figures mean anything; if not, only lost updates are reported.
+    """
+
+    runs: Callable[[], scenarios.Runs]
+    seconds: float
+    adds: int
+    effort: Effort
+    counted: int
+    judged: bool = True
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "quick": Kind(scenarios.quick, 0.4, ADDS, Effort(3, 0.3, 1000, 10_000), 50),
+    "full": Kind(scenarios.full, 1.5, ADDS, Effort(9, 1.0, 1000, 100_000), 200),
+    "smoke": Kind(scenarios.smoke, 0.1, 16, Effort(1, 0.1, 20, 200), 5, judged=False),
+}
+TARGETS: Final = "targets"
+SYNCS: Final = "syncs"
+
+_NOTHING: Final = Result(
+    peer="",
+    scenario=Scenario(""),
+    seconds=0.0,
+    calls=0,
+    changes=0,
+    rate=math.nan,
+    p50_ms=math.nan,
+    p99_ms=math.nan,
+    max_ms=math.nan,
+    jain_processes=math.nan,
+    jain_tasks=math.nan,
+    stall_ms=None,
+    cpu_s=math.nan,
+    peak_mb=math.nan,
+    lost=None,
+    errors=0,
+    error=None,
+    durability="",
+)
+
+
+def parts(kind: str) -> list[str]:
+    """Return what a run of that kind can be narrowed to."""
+    return [*dict.fromkeys(scenario.group for _, scenario in KINDS[kind].runs()), SYNCS, TARGETS]
+
+
+def run(kind: str, only: Collection[str], peers: Collection[str], directory: Path | None) -> tuple[Report, list[str]]:
+    """Measure, and return the report and what went wrong.
+
+    Args:
+        kind: one of ``KINDS``.
+        only: of :func:`parts`; none: everything.
+        peers: which; the others are left out of everything.
+        directory: on the disk that is to be measured; None: a temporary one.
+    """
+    with _places(directory) as (disk, memory), Deployments(disk, memory or disk) as deployments:
+        one = _Run(deployments, KINDS[kind], peers)
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        about = machine(disk)
+        if about.get("file system") in ("tmpfs", "ramfs"):
+            one.say("this directory is in memory, where nothing is durable: --directory names one on a disk")
+        wanted = only or parts(kind)
+        one.scenarios([(peer, s) for peer, s in KINDS[kind].runs() if s.group in wanted], memory is not None)
+        if SYNCS in wanted:
+            one.count_syncs()
+        if TARGETS in wanted:
+            one.measure_targets()
+        one.say("measured")
+        of_what = {**versions(_packages(peers)), **deployments.server_versions()}
+        return Report(kind, when, about, of_what, one.results, one.targets, one.syncs), one.wrong
+
+
+class _Run:
+    def __init__(self, deployments: Deployments, kind: Kind, peers: Collection[str]) -> None:
+        self._deployments = deployments
+        self._kind = kind
+        self._peers = peers
+        self._begin = time.monotonic()
+        self._checked = self._lost = 0
+        self.results: list[Result] = []
+        self.targets: list[Target] = []
+        self.syncs: dict[str, float] = {}
+        self.wrong: list[str] = []
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._begin:4.0f} s  {text}", file=sys.stderr, flush=True)
+
+    def scenarios(self, runs: scenarios.Runs, has_memory: bool) -> None:
+        """Measure these, one after another."""
+        runs = [(peer, scenario) for peer, scenario in runs if peer in self._peers]
+        for number, (peer, scenario) in enumerate(runs, start=1):
+            self.say(f"{number} of {len(runs)}, {scenario.group}: {scenario.name}: {peer}")
+            if scenario.place == "memory" and not has_memory:
+                self.say(f"left out: there is no {MEMORY}")
+                continue
+            result = self._measure(peer, scenario, self._kind.seconds)
+            if result is not None:
+                self.results.append(result)
+
+    def count_syncs(self) -> None:
+        """Count the syncs of each peer, as far as that is possible here."""
+        for peer in scenarios.ALL:
+            if peer not in self._peers:
+                continue
+            self.say(f"syncs: {peer}")
+            try:
+                stage = self._deployments.stage(peer, Scenario(SYNCS))
+                self.syncs[peer] = syncs_per_change(peer, stage.directory, stage.server, self._kind.counted)
+            except CannotCountError as error:
+                self.say(f"no figure: {error}")
+            except Exception as error:  # noqa: BLE001 - shown at the end
+                self._failed(f"syncs, {peer}", error)
+
+    def measure_targets(self) -> None:
+        """Measure the targets; in the end, the lost updates of everything until then."""
+        if "petfleet" not in self._peers:
+            return
+        for group in targets.GROUPS:
+            try:
+                self.targets += targets.in_rounds(
+                    group, self._deployments, self._measure_target, self._kind.effort, self.say
+                )
+            except Exception as error:  # noqa: BLE001 - shown at the end
+                self._failed(f"targets, {group.__name__}", error)
+        if not self._kind.judged:
+            self.targets.clear()
+        name = "lost updates, all runs together"
+        self.targets.append(Target(name, 0, True, self._lost, self._lost, self._lost, self._checked))
+
+    def _measure_target(self, peer: str, scenario: Scenario) -> Result:
+        if peer not in self._peers and peer in scenarios.ALL:
+            return _NOTHING
+        return self._measure(peer, scenario, self._kind.effort.seconds) or _NOTHING
+
+    def _measure(self, peer: str, scenario: Scenario, seconds: float) -> Result | None:
+        name = f"{scenario.group}: {scenario.name}: {peer}"
+        try:
+            result = measure(self._deployments, peer, scenario, seconds, self._kind.adds)
+        except Exception as error:  # noqa: BLE001 - shown at the end
+            self._failed(name, error)
+            return None
+        if result.lost is not None:
+            self._checked += 1
+            self._lost += result.lost
+        what = wrongs(result)
+        if what is not None:
+            self.wrong.append(f"{name}: {what}" + (f"; the first error: {result.error}" if result.error else ""))
+        return result
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self.wrong.append(f"{what}: {type(error).__name__}: {error}")
+        self.say(self.wrong[-1])
+
+
+@contextlib.contextmanager
+def _places(directory: Path | None) -> Iterator[tuple[Path, Path | None]]:
+    """Make directories on a disk and, if there is such a place, in memory."""
+    if directory is None:
+        # The usual place of temporary files may be in memory; this one outlives a boot.
+        directory = DISK if os.access(DISK, os.W_OK) else Path(tempfile.gettempdir())
+    with contextlib.ExitStack() as stack:
+
+        def make(place: Path) -> Path:
+            made = Path(tempfile.mkdtemp(prefix="petfleet-bench-", dir=place))
+            stack.callback(shutil.rmtree, made, ignore_errors=True)
+            return made
+
+        yield make(directory), make(MEMORY) if os.access(MEMORY, os.W_OK) else None
+
+
+def _packages(peers: Collection[str]) -> list[str]:
+    found = {"uvloop": None, "trio": None}
+    for peer in peers:
+        try:
+            found.update(dict.fromkeys(peer_class(peer).packages))
+        except ImportError:
+            pass  # it was said when it was to be measured
+    return list(found)

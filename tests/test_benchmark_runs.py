@@ -1,0 +1,208 @@
+"""What a run of the benchmarks measures, and what it finds wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks import work
+from benchmarks.figures import Scenario
+from benchmarks.runs import Deployments, measure
+from benchmarks.work import Count, Fleet, Peer
+
+BUSY = Scenario("test", 2, 4)
+SECONDS = 0.1
+
+
+@pytest.fixture
+def deployments(tmp_path: Path) -> Iterator[Deployments]:
+    """Peers in a temporary directory."""
+    with Deployments(tmp_path / "disk", tmp_path / "memory") as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def peers_of_this_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peers below can be measured by their names."""
+    for peer in (Careless, Capricious, Broken, Mute):
+        monkeypatch.setitem(work.PEERS, peer.__name__, f"{__name__}:{peer.__name__}")
+
+
+class Careless(Peer):
+    """Reads, lets others run, and writes what it made of the old."""
+
+    durability = "nothing"
+
+    async def prepare(self, users: Sequence[str], pets: int) -> None:
+        for user_id in users:
+            self._path(user_id).write_text(json.dumps(work.fleet(user_id, pets)))
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def touch(self, user_id: str, name: str) -> None:
+        fleet = self._read(user_id)
+        await asyncio.sleep(0.001)
+        work.touch(fleet, name)
+        self._write(fleet)
+
+    async def add(self, user_id: str, name: str) -> None:
+        fleet = self._read(user_id)
+        await asyncio.sleep(0.001)
+        work.add(fleet, name)
+        self._write(fleet)
+
+    async def load(self, user_id: str) -> int:
+        return len(self._read(user_id)["pets"])
+
+    async def count(self, user_id: str) -> Count:
+        return Count.of(self._read(user_id))
+
+    def _read(self, user_id: str) -> Fleet:
+        fleet: Fleet = json.loads(self._path(user_id).read_text())
+        return fleet
+
+    def _write(self, fleet: Fleet) -> None:
+        path = self._path(fleet["user_id"])
+        temporary = path.with_suffix(f".{os.getpid()}-{id(asyncio.current_task())}")
+        temporary.write_text(json.dumps(fleet))
+        temporary.rename(path)
+
+    def _path(self, user_id: str) -> Path:
+        return self.directory / f"{user_id}.json"
+
+
+class Capricious(Careless):
+    """Refuses every second change."""
+
+    _refused = False
+
+    async def touch(self, user_id: str, name: str) -> None:
+        self._refused = not self._refused
+        if self._refused:
+            raise ValueError("not this one")
+        await super().touch(user_id, name)
+
+
+class Mute(Careless):
+    """Refuses every change."""
+
+    async def touch(self, user_id: str, name: str) -> None:
+        raise ValueError("never")
+
+
+class Broken(Careless):
+    """Cannot be opened."""
+
+    async def open(self) -> None:
+        raise OSError("out of order")
+
+
+def test_petfleet_loses_nothing(deployments: Deployments) -> None:
+    """Every acknowledged change is in the files, and every one is counted."""
+    result = measure(deployments, "petfleet", BUSY, SECONDS)
+    assert (result.lost, result.errors, result.error) == (0, 0, None)
+    assert result.calls == result.changes > 0
+    assert result.rate == pytest.approx(result.calls / result.seconds)
+    assert 0 < result.p50_ms <= result.p99_ms <= result.max_ms
+    assert result.stall_ms is not None
+
+
+def test_data_used_again(deployments: Deployments) -> None:
+    """A second run on the same data counts only its own changes."""
+    stage = deployments.stage("petfleet", BUSY)
+    assert [stage.run(BUSY, SECONDS).lost for _ in range(2)] == [0, 0]
+
+
+def test_many_users_are_prepared_once(deployments: Deployments) -> None:
+    """What takes long to prepare is kept, for the same users with as many pets."""
+    many = Scenario("test", users=1000, pets=1)
+    assert deployments.stage("Careless", many) is deployments.stage("Careless", many)
+    assert deployments.stage("Careless", BUSY) is not deployments.stage("Careless", BUSY)
+
+
+def test_adds(deployments: Deployments) -> None:
+    """Adds are limited by their number, shared among all tasks, and not by time."""
+    result = measure(deployments, "petfleet", Scenario("test", 2, 4, "add"), SECONDS, adds=16)
+    assert (result.calls, result.changes, result.lost) == (16, 16, 0)
+
+
+def test_loads(deployments: Deployments) -> None:
+    """Loads change nothing."""
+    result = measure(deployments, "petfleet", Scenario("test", 2, 4, "load"), SECONDS)
+    assert (result.changes, result.lost) == (0, 0)
+    assert result.calls > 0
+
+
+def test_first_sight(deployments: Deployments) -> None:
+    """No call meets a user that its process has met before, so there are as many calls as users at most."""
+    result = measure(deployments, "petfleet", Scenario("test", 2, 2, users=8, cold=True), 10)
+    assert (result.calls, result.lost) == (8, 0)
+
+
+@pytest.mark.parametrize("beside", ["pauses", "readers", "hot"])
+def test_beside(deployments: Deployments, beside: str) -> None:
+    """What goes on beside is not counted, and only the first process has tasks that are."""
+    scenario = Scenario("test", 2, 1, beside=beside)  # type: ignore[arg-type]
+    result = measure(deployments, "petfleet", scenario, SECONDS)
+    assert (result.lost, result.errors, result.jain_tasks) == (0, 0, 1.0)
+    assert result.calls == result.changes > 0
+
+
+def test_raw(deployments: Deployments) -> None:
+    """The raw protocol runs in threads, and has nothing that could be lost."""
+    result = measure(deployments, "raw", BUSY, SECONDS)
+    assert result.calls == result.changes > 0
+    assert (result.lost, result.stall_ms, result.errors) == (None, None, 0)
+
+
+def test_lost_changes_are_found(deployments: Deployments) -> None:
+    """A peer without a lock is shown to lose what it acknowledged."""
+    result = measure(deployments, "Careless", BUSY, SECONDS)
+    assert result.lost is not None
+    assert 0 < result.lost < result.changes
+
+
+def test_lost_pets_are_found(deployments: Deployments) -> None:
+    """So it is where pets are added."""
+    result = measure(deployments, "Careless", Scenario("test", 2, 4, "add"), SECONDS, adds=80)
+    assert result.lost is not None
+    assert 0 < result.lost < result.changes == 80
+
+
+def test_errors_are_counted(deployments: Deployments) -> None:
+    """Calls that raise are counted apart from the others, with the first error."""
+    result = measure(deployments, "Capricious", Scenario("test", 1, 4, users=100), SECONDS)
+    assert result.error == "ValueError: not this one"
+    assert result.errors - result.calls in (0, 1)
+    assert result.changes == result.calls
+
+
+def test_nothing_came_back(deployments: Deployments) -> None:
+    """Where every call raises there is no result."""
+    with pytest.raises(RuntimeError, match=r"^not one call came back \(ValueError: never\)$"):
+        measure(deployments, "Mute", BUSY, SECONDS)
+
+
+def test_broken_peer(deployments: Deployments, capfd: pytest.CaptureFixture[str]) -> None:
+    """A process that fails ends its run, and says why."""
+    with pytest.raises(RuntimeError, match=r"^a process of the run failed: OSError: out of order$"):
+        measure(deployments, "Broken", BUSY, SECONDS)
+    assert "out of order" in capfd.readouterr().err
+    assert measure(deployments, "raw", BUSY, SECONDS).calls > 0
+
+
+def test_everything_is_removed(tmp_path: Path) -> None:
+    """Nothing is left where it was measured."""
+    with Deployments(tmp_path / "disk", tmp_path / "memory") as deployments:
+        measure(deployments, "raw", Scenario("test", place="memory"), SECONDS)
+        measure(deployments, "petfleet", BUSY, SECONDS)
+    assert [list(path.iterdir()) for path in tmp_path.iterdir()] == [[], []]
