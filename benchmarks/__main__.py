@@ -55,7 +55,7 @@ def _options() -> argparse.Namespace:
         "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     kinds = parser.add_mutually_exclusive_group()
-    kinds.add_argument("--full", dest="kind", action="store_const", const="full", help="everything, in half an hour")
+    kinds.add_argument("--full", dest="kind", action="store_const", const="full", help="everything, in twenty minutes")
     kinds.add_argument(
         "--smoke", dest="kind", action="store_const", const="smoke", help="only whether everything works, no figures"
     )

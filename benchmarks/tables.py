@@ -113,7 +113,7 @@ def markdown_tables(report: Report) -> str:
     if report.syncs:
         parts.append(f"{SYNCS}: {_pairs(syncs(report), '; ')}.")
     if report.targets:
-        parts += ["### Targets", _targets(report.targets)]
+        parts += ["### Targets", targets_table(report.targets)]
     grouped = groups(report.results)
     for group in TITLES:
         if group in grouped:
@@ -121,7 +121,8 @@ def markdown_tables(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _targets(targets: Sequence[Target]) -> str:
+def targets_table(targets: Sequence[Target]) -> str:
+    """Return the figures that were to be reached as a Markdown table."""
     rows = [
         [
             target.name,

@@ -5,13 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.comparison import Difference, Ratio, compare
 from benchmarks.figures import Report, Result, Scenario, Target, jain, percentile
-from benchmarks.tables import durabilities, goal, groups, markdown_tables, number, reached, share, wrongs
+from benchmarks.tables import (
+    durabilities,
+    goal,
+    groups,
+    markdown_tables,
+    number,
+    reached,
+    share,
+    targets_table,
+    wrongs,
+)
 
 RESULT = Result(
     peer="petfleet",
@@ -336,3 +347,14 @@ def test_markdown_of_nothing() -> None:
     """A run without results has only its conditions."""
     text = markdown_tables(report(targets=[], syncs={}))
     assert text == "Measured on 2025-01-02 (full run). processor: some; cores: 2; Python: CPython 3.11.9.\n"
+
+
+def test_the_tables_in_the_documentation_are_those_of_the_run_that_is_kept() -> None:
+    """Whoever measures anew, with charts and JSON, writes new tables too."""
+    project = Path(__file__).parent.parent
+    kept = Report.from_json(json.loads((project / "docs/benchmarks/full.json").read_text(encoding="utf-8")))
+    assert kept.kind == "full"
+    assert (project / "docs/benchmarks/tables.md").read_text(encoding="utf-8") == markdown_tables(kept)
+    table = targets_table(kept.targets)
+    for page in ("README.md", "docs/benchmarks.md"):
+        assert table in (project / page).read_text(encoding="utf-8"), f"{page} has the targets of another run"

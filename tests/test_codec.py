@@ -11,6 +11,7 @@ import pytest
 import tomli_w
 
 from petfleet import FleetFormatError, PetFleet, PetHandle, codec, dumps, loads
+from petfleet.changes import Change, Kind, State, apply
 from tests.conftest import pet
 
 MIRA = PetHandle("mira", "friend", "pets/mira.toml", 7)
@@ -306,6 +307,31 @@ def test_a_text_is_written_again_only_for_what_is_new(monkeypatch: pytest.Monkey
     for other in (before.with_active("b"), PetFleet("eve", before.pets, "mira", before.extra)):
         assert codec.pieces(other, (before, pieces)).head != pieces.head
         assert heads.pop() is other
+
+
+def test_a_change_of_a_fleet_too_large_to_write_may_make_it_small_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be written has no pieces to share, and the change is written whole."""
+    small = PetFleet("ada", [MIRA])
+    large = PetFleet(small.user_id, [MIRA, pet("é" * 100)], None, small.extra)
+    monkeypatch.setattr(codec, "MOST_BYTES", len(dumps(large).encode()) - 1)
+    change = Change(lambda fleet: fleet and fleet.without_pet("é" * 100), Kind.CHANGE)
+    before = State(large)
+    after, first = apply([change], before)
+    assert (change.error, change.result) == (None, small)
+    assert first == 0
+    assert after.pieces is not None
+    assert after.pieces.text() == ONE
+
+
+def test_a_change_makes_only_what_it_changed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head of the fleet before is that of the fleet after it, as long as they share it."""
+    before = State(PetFleet("ada", [MIRA], None, {"x": 1}))
+    assert before.pieces is not None
+    monkeypatch.setattr(codec, "_render_head", lambda fleet: pytest.fail("the head was made anew"))
+    change = Change(lambda fleet: fleet and fleet.with_last_active("mira", 8), Kind.CHANGE)
+    after, _ = apply([change], before)
+    assert change.error is None
+    assert after.fleet == PetFleet("ada", [PetHandle("mira", "friend", "pets/mira.toml", 8)], None, {"x": 1})
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

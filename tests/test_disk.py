@@ -234,6 +234,29 @@ def test_a_file_that_may_not_be_read_is_an_error(
     assert system.opened == opened
 
 
+def test_an_error_while_reading_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own error does not; one that names a file keeps it."""
+
+    class System:
+        error = OSError(errno.EIO, "Input/output error")
+
+        def read(self, fd: int, size: int) -> bytes:
+            raise self.error
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+    system = System()
+    monkeypatch.setattr(disk, "os", system)
+    path = tmp_path / "file"
+    path.touch()
+    for named in (str(path), "another file"):
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            disk.read(str(path), 100)
+        assert caught.value.filename == named
+        system.error = OSError(errno.EIO, "Input/output error", "another file")
+
+
 # --- whether a file is still what was read ---------------------------------------------------------------------------
 
 
@@ -340,6 +363,18 @@ def test_only_a_file_that_was_changed_just_now_is_read_again(tmp_path: Path, mon
         reads.clear()
         assert disk.unchanged(str(path), stored)
         assert len(reads) == read_again, age
+
+
+def test_a_time_of_creation_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is what Windows has in the place of the time of the last change; simulated, never run there."""
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+    monkeypatch.setattr(disk, "_COARSEST_TIME", -1e9)
+    monkeypatch.setattr(disk, "_WINDOWS", True)
+    stored = disk.read(str(path), 100)
+    path.write_bytes(b"DATA")
+    monkeypatch.setattr(disk, "_same", lambda one, other: True)  # so does an inode that is used again, say
+    assert not disk.unchanged(str(path), stored)
 
 
 def test_a_file_that_was_read_just_after_its_last_change_is_read_again_however_late(

@@ -54,6 +54,21 @@ async def test_a_commit_is_logged_for_debugging(
     ]
 
 
+async def test_what_nobody_asked_for_is_not_even_made_up(
+    store: FleetStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without debugging a commit costs no line of it."""
+    caplog.set_level(logging.INFO, "petfleet")
+    asked: list[object] = []
+    logger = logging.getLogger("petfleet")
+    monkeypatch.setattr(logger, "log", lambda *arguments: asked.append(arguments))
+    await store.add("user", pet("mira"))
+    assert not asked
+    caplog.set_level(logging.DEBUG, "petfleet")
+    await store.load("user")
+    assert len(asked) == 1
+
+
 async def test_good_calls_are_silent(store: FleetStore, caplog: pytest.LogCaptureFixture) -> None:
     """Without debugging nothing is said that nobody asked for."""
     caplog.set_level(logging.INFO)

@@ -217,10 +217,79 @@ async def test_several_workers_together_look_no_more_often_than_one(clock: Sleep
 async def test_a_store_that_tries_once_tries_at_once(clock: Sleeps) -> None:
     """Its calls do not wait for a turn of others, who may pause as often as they like."""
     store = Batching(Backend(1, itertools.count()), 0, 32)
+    store._contended.put("u", clock.now, 1)
     with pytest.raises(LockTimeoutError):
         await store.call("u", lambda fleet: fleet, Kind.READ)
     assert await store.call("u", lambda fleet: fleet, Kind.READ) == PetFleet("u")
     assert clock.slept == []
+
+
+@pytest.mark.usefixtures("clock")
+async def test_which_calls_still_wait_is_not_looked_at_before_each_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That costs more than a try; of those at a tenth of a millisecond each fiftieth will do."""
+    refused = Batching._refused
+    looks: list[bool] = []
+
+    def noted(self: Batching, queue: batching._Queue) -> bool:
+        looks.append(refused(self, queue))
+        return looks[-1]
+
+    monkeypatch.setattr(Batching, "_refused", noted)
+    await Batching(Backend(REFUSALS, itertools.count()), 100, 32).call("u", lambda fleet: fleet, Kind.READ)
+    assert 1 < len(looks) <= 1 + REFUSALS / 40
+
+
+async def test_a_commit_that_gave_way_without_waiting_is_parked() -> None:
+    """As a refused lock is: something else had its directory, again and again."""
+
+    class GivingWay(Backend):
+        def commit(self, user_id: str, batch: Batch) -> bool:
+            return self.probes > 0 and super().commit(user_id, batch)
+
+    backend = GivingWay(0, iter(()))
+    assert await Batching(backend, 100, 32).call("u", lambda fleet: fleet, Kind.READ) == PetFleet("u")
+    assert backend.probes == 1
+
+
+async def test_a_commit_that_gave_way_counts_as_a_try_whatever_the_one_before_saw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The call that came after the first refusal has had its own try then."""
+    tries: list[bool] = []
+
+    class GivingWay(Backend):
+        def commit(self, user_id: str, batch: Batch) -> bool:
+            tries.append(len(tries) == 0 and batch.wait(0))
+            return len(tries) > 2 and super().commit(user_id, batch)
+
+    store = Batching(GivingWay(0, iter(())), 0, 32)
+    post = batching._Call.post
+
+    def and_wait_for_the_next_call(calls: list[batching._Call]) -> None:
+        post(calls)
+        if len(tries) == 0:
+            wait_until(lambda: any(queue.waiting for queue in store._queues.copy().values()))
+
+    monkeypatch.setattr(batching._Call, "post", and_wait_for_the_next_call)
+    for _ in range(2):
+        with pytest.raises(LockTimeoutError):
+            await store.call("u", lambda fleet: fleet, Kind.READ)
+    assert len(tries) == 2
+
+
+async def test_whoever_is_parked_spins_no_more() -> None:
+    """Its place is free for another user's refused lock."""
+    seen: list[tuple[int, int]] = []
+
+    class Stuck(Backend):
+        def is_free(self, user_id: str) -> bool:
+            assert store._workers is not None
+            seen.append((store._spinning, store._workers._aside))
+            return super().is_free(user_id)
+
+    store = Batching(Stuck(REFUSALS, itertools.repeat(1)), 100, 32)
+    assert await store.call("u", lambda fleet: fleet, Kind.READ) == PetFleet("u")
+    assert seen == [(0, 0)]
 
 
 async def test_the_only_worker_is_given_up_to_whoever_needs_it() -> None:

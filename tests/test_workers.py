@@ -107,6 +107,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldClock]:
     """A clock for the workers that the test moves."""
     clock = HeldClock()
     monkeypatch.setattr(workers, "time", clock)
+    monkeypatch.setattr(workers, "_PER_SECOND", 2000)
     yield clock
     clock.end()
 
@@ -223,7 +224,7 @@ def taking(room: Room, clock: HeldClock, seconds: list[float]) -> None:
     ids=["10 ms", "too few", "the fastest counts", "also in the middle", "never more", "1 ms", "rounded up"],
 )
 def test_more_at_once_on_a_slow_disk(many: Room, clock: HeldClock, seconds: list[float], at_once: int) -> None:
-    """As many as it takes for 2,000 jobs a second, judged by the fastest of 16, and never more than allowed."""
+    """As many as it takes for 2,000 jobs a second, judged by the fastest of 16, never more than allowed."""
     taking(many, clock, seconds)
     assert many.at_once() == at_once
 
@@ -413,17 +414,16 @@ def test_a_refused_thing_leaves_the_order_of_others_as_it_is(many: Room, monkeyp
     """It is taken out of the middle of what interrupted calls have left waiting without a thread."""
     with monkeypatch.context() as patch:
         interrupt_threads(patch)
-        for ahead, names in ((True, "ABCDEFG"), (False, "abcdefg")):
-            for name in names:
-                with pytest.raises(KeyboardInterrupt):
-                    many.submit(name, ahead=ahead)
+        for name in "abcde":
+            with pytest.raises(KeyboardInterrupt):
+                many.submit(name)
         refuse_threads(patch)
         with pytest.raises(RuntimeError):
             many.submit("refused", ahead=True)
     many.workers._at_once = 1
     many.submit("z")
     many.idle()
-    assert many.done == [*"ABCDEFG", *"abcdefg", "z"]
+    assert many.done == [*"abcde", "z"]
 
 
 def test_beside_a_thread_at_work_nothing_is_refused(many: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -513,12 +513,26 @@ def _has_begun(room: Room, name: str) -> bool:
     return room.begun[-1] == name
 
 
+def test_no_more_are_let_in_than_wait(many: Room, clock: HeldClock) -> None:
+    """Threads for nothing would only cost."""
+    many.block("a", "b", "c", "d")
+    for name in ("e", "f"):
+        many.gates[name] = Gate()
+    many.submit("e", "f")
+    for _ in range(3):
+        clock.tick()
+        wait_until(lambda: len(many.begun) == many.threads())
+    assert many.threads() == 6
+    assert len(many.workers._executor._threads) == 6 + 1  # and the one that looks after them
+
+
 def test_no_more_are_let_in_while_things_get_on(many: Room, clock: HeldClock) -> None:
     """One that has begun since the last look is enough."""
     many.block("a", "b", "c", "d")
     for name in ("e", "f", "g"):
         many.gates[name] = Gate()
     many.submit("e", "f", "g")
+    wait_until(lambda: clock.sleeps)
     for ended, begun in (("a", "e"), ("e", "f")):
         many.gates[ended].open()
         wait_until(partial(_has_begun, many, begun))
@@ -586,10 +600,22 @@ def test_who_could_not_be_looked_after_is_run_all_the_same(
         refuse_threads(patch)
         many.submit("e")
     many.submit("f")
+    wait_until(lambda: clock.sleeps, seconds=10)  # now someone looks after them
     clock.end()
     many.open()
     many.idle()
     assert sorted(many.done) == ["a", "b", "c", "d", "e", "f"]
+
+
+def test_who_was_refused_and_comes_late_looks_after_nobody(many: Room, clock: HeldClock) -> None:
+    """The executor may run it after all, beside the one that does."""
+    many.block("a", "b", "c", "d")
+    many.submit("e")
+    wait_until(lambda: clock.sleeps)
+    late = threading.Thread(target=many.workers._watch, args=(object(),))
+    late.start()
+    wait_until(lambda: not late.is_alive() or len(clock.sleeps) == 2)
+    assert not late.is_alive()
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------

@@ -152,6 +152,8 @@ def _waiter() -> tuple[asyncio.Future[None] | anyio.Event, Callable[..., object]
 class _Queue:
     """One user's waiting changes, and those that the commit under way has taken."""
 
+    workers: Workers[_Queue]  # who have its job
+
     def __init__(self, batching: Batching, user_id: str) -> None:
         self._batching = batching
         self.user_id = user_id
@@ -160,7 +162,6 @@ class _Queue:
         self.late: list[_Call] = []  # found past their deadline
         self.refused_at: float | None = None
         self.tried_at = 0.0
-        self.workers: Workers[_Queue] | None = None  # who have its job
         self.spin: Spin | None = None
         self.any_seen_waiting: bool | None = None  # calls, at the last look while the lock was refused; None: no look
         self.has_written = False
@@ -345,15 +346,15 @@ class Batching:
             queue.any_seen_waiting = self._refused(queue)
             if not queue.any_seen_waiting:
                 return False
+        self._contended.put(queue.user_id, now, len(queue.user_id))
         if spin is None:
-            self._contended.put(queue.user_id, now, len(queue.user_id))
             spin = Spin(sign, now)
             if not self._start_spinning(queue, spin):
                 return False
         pause = spin.pause(sign, now)
         if pause is None:
             return False
-        if self._threads < 4 and queue.workers is not None and queue.workers.any_waiting():
+        if self._threads < 4 and queue.workers.any_waiting():
             return False  # so few cannot spare one
         time.sleep(pause * self._spinning)  # together the workers of a process look as often as one of them would
         queue.tried_at = time.monotonic()
@@ -366,8 +367,7 @@ class Batching:
                 return False
             self._spinning += 1
             queue.spin = spin
-        if queue.workers is not None:
-            queue.workers.aside(1)
+        queue.workers.aside(1)
         return True
 
     def stop_spinning(self, queue: _Queue) -> None:
@@ -377,19 +377,16 @@ class Batching:
         with self.mutex:
             self._spinning -= 1
             queue.spin = None
-        if queue.workers is not None:
-            queue.workers.aside(-1)
+        queue.workers.aside(-1)
 
     @contextmanager
     def _aside(self, queue: _Queue) -> Iterator[None]:
         """Let another thread run while this one waits for nothing but time."""
-        if queue.workers is not None:
-            queue.workers.aside(1)
+        queue.workers.aside(1)
         try:
             yield
         finally:
-            if queue.workers is not None:
-                queue.workers.aside(-1)
+            queue.workers.aside(-1)
 
     def _look(self, queue: _Queue) -> float | None:
         """Look whether a parked user's lock is free; None when the user has a job again, or nothing to wait for."""
