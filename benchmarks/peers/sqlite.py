@@ -10,12 +10,12 @@ from typing import NamedTuple
 import aiosqlite
 
 from benchmarks import work
-from benchmarks.work import Count, Fleet, Peer
+from benchmarks.work import DocumentPeer, Fleet
 
 Change = Callable[[Fleet], None]
 
 
-class Sqlite(Peer):
+class Sqlite(DocumentPeer):
     """A transaction for each change, one after another on one connection; reads on a second one.
 
     With more connections for writing, they would wait for one another in SQLite, which sleeps and tries again, instead
@@ -46,24 +46,15 @@ class Sqlite(Peer):
         await self._reader.close()
         await self._writer.close()
 
-    async def touch(self, user_id: str, name: str) -> None:
-        await self._change(user_id, lambda fleet: work.touch(fleet, name))
-
-    async def add(self, user_id: str, name: str) -> None:
-        await self._change(user_id, lambda fleet: work.add(fleet, name))
-
-    async def load(self, user_id: str) -> int:
-        return len((await self._read(self._reader, user_id))["pets"])
-
-    async def count(self, user_id: str) -> Count:
-        return Count.of(await self._read(self._reader, user_id))
-
     def _connection(self) -> aiosqlite.Connection:
         # A transaction that begins by reading fails at its first write if another one came between, however long the
         # timeout: so no implicit ones, but BEGIN IMMEDIATE.
         return aiosqlite.connect(self.directory / "fleets.db", timeout=60, isolation_level=None)
 
-    async def _read(self, database: aiosqlite.Connection, user_id: str) -> Fleet:
+    async def _read(self, user_id: str) -> Fleet:
+        return await self._read_through(self._reader, user_id)
+
+    async def _read_through(self, database: aiosqlite.Connection, user_id: str) -> Fleet:
         rows = await database.execute_fetchall("SELECT fleet FROM fleets WHERE user_id = ?", (user_id,))
         ((text,),) = rows
         fleet: Fleet = json.loads(text)
@@ -73,7 +64,7 @@ class Sqlite(Peer):
         async with self._lock:
             try:
                 await self._writer.execute("BEGIN IMMEDIATE")
-                fleet = await self._read(self._writer, user_id)
+                fleet = await self._read_through(self._writer, user_id)
                 change(fleet)
                 await self._writer.execute(
                     "UPDATE fleets SET fleet = ? WHERE user_id = ?", (json.dumps(fleet), user_id)

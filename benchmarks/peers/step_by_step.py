@@ -16,12 +16,12 @@ import tomli_w
 from filelock import AsyncFileLock
 
 from benchmarks import work
-from benchmarks.work import Count, Fleet, Peer
+from benchmarks.work import DocumentPeer, Fleet
 
 _fsync = aiofiles.os.wrap(os.fsync)  # aiofiles has none, but hands out what makes one
 
 
-class StepByStep(Peer):
+class StepByStep(DocumentPeer):
     """Every change takes the user's lock, reads, changes, writes a new file, and renames it.
 
     A read takes no lock: whoever opens a file that is only ever renamed sees all of one version. So what it sees may
@@ -46,18 +46,6 @@ class StepByStep(Peer):
 
     async def close(self) -> None:
         pass
-
-    async def touch(self, user_id: str, name: str) -> None:
-        await self._change(user_id, lambda fleet: work.touch(fleet, name))
-
-    async def add(self, user_id: str, name: str) -> None:
-        await self._change(user_id, lambda fleet: work.add(fleet, name))
-
-    async def load(self, user_id: str) -> int:
-        return len((await self._read(user_id))["pets"])
-
-    async def count(self, user_id: str) -> Count:
-        return Count.of(await self._read(user_id))
 
     def lock_path(self, user_id: str) -> Path:
         return Path(f"{self._path(user_id)}.lock")
