@@ -47,7 +47,7 @@ class Workers(Generic[T]):
         self._begun = 0
         self._busy: set[object] = set()  # one for each thread that was asked for and has not ended
         self._watch_ticket: object | None = None  # while a thread looks after the others
-        self._at_once = min(_LEAST_AT_ONCE, most)
+        self._at_once = _LEAST_AT_ONCE  # if there may be so many
         self._aside = 0  # of the busy ones, those that only wait for something
         self._extra = 0  # as many more, since all seemed stuck
         self._fastest = math.inf
@@ -166,6 +166,6 @@ class Workers(Generic[T]):
             self._judged += 1
             if self._judged >= self._window:
                 at_once = math.ceil(self._fastest * _PER_SECOND)
-                self._at_once = min(max(at_once, _LEAST_AT_ONCE), self._most)
+                self._at_once = max(at_once, _LEAST_AT_ONCE)
                 self._fastest, self._judged = math.inf, 0
                 self._window = min(2 * self._window, _WINDOW)
