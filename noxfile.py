@@ -86,6 +86,20 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def torture(session: nox.Session) -> None:
+    """Try to break petfleet for as long as `-- --minutes 30` says; `-- --help` says what else there is."""
+    install_wheel(session, *group("test"))
+    session.run("python", "-m", "tests.proof", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Take out each protection, one at a time, and see its test turn red; `-- --only WORD` for some of them."""
+    session.install(*PROJECT["project"]["dependencies"], *group("test"))  # each copy of the sources is tested in place
+    session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format with ruff (`ruff check --fix` and `ruff format` mend most of it)."""
     session.install(*group("lint"))

@@ -179,6 +179,21 @@ async def test_an_add_and_a_delete_of_no_fleet_leave_nothing(store: FleetStore, 
     assert os.listdir(root) == []
 
 
+async def test_a_commit_that_starts_over_keeps_the_order_of_its_calls(
+    store: FleetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Someone replaced the file in between: the same calls are carried out again, one after another as they came."""
+    unchanged = [False]
+    monkeypatch.setattr(disk, "unchanged", lambda path, before: unchanged.pop() if unchanged else True)
+    outcomes = await together(*(partial(store.add, "user", pet(name)) for name in ("mira", "nova", "otto")))
+    assert [[handle.pet_name for handle in fleet.pets] for fleet in outcomes] == [
+        ["mira"],
+        ["mira", "nova"],
+        ["mira", "nova", "otto"],
+    ]
+    assert not unchanged
+
+
 # --- failing calls ---------------------------------------------------------------------------------------------------
 
 

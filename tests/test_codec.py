@@ -289,6 +289,29 @@ def test_a_text_of_pieces_that_were_checked_is_not_parsed(monkeypatch: pytest.Mo
     assert dumps(EXTRA) == parsed[-1]
 
 
+@pytest.mark.parametrize(
+    "fleet",
+    [
+        PetFleet("bob", [MIRA], "mira"),
+        PetFleet("ada", [MIRA], "b"),
+        PetFleet("ada", [MIRA]),
+        PetFleet("ada", [], "mira"),
+        PetFleet("ada", [MIRA], "mira", {"x": 1}),
+    ],
+)
+def test_the_head_of_another_fleet_is_not_taken_over(fleet: PetFleet) -> None:
+    """Whatever stands in the head and differs, the head is made anew."""
+    before = PetFleet("ada", [MIRA], "mira")
+    # User ids and names of the same objects, as those of one store's fleets are.
+    fleet = PetFleet(
+        before.user_id if fleet.user_id == "ada" else fleet.user_id,
+        fleet.pets,
+        before.active_pet if fleet.active_pet == "mira" else fleet.active_pet,
+        fleet.extra or before.extra,
+    )
+    assert codec.pieces(fleet, (before, codec.pieces(before))).text() == dumps(fleet)
+
+
 def test_a_text_is_written_again_only_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fleet's head is made anew only where it differs, and a pet's text only if the pet carries none."""
     before = PetFleet("ada", [unwritten(MIRA), pet("b")], "mira", {"x": 1})

@@ -198,8 +198,10 @@ def test_a_load_beside_nothing_looks_only_after_it_was_taken(backend: FileBacken
     assert order == ["taken", "put back", "taken"]
 
 
-def test_a_creator_that_joins_a_load_beside_nothing_is_not_answered_without_the_lock(backend: FileBackend) -> None:
-    """Only calls that cannot create may be."""
+def test_a_creator_that_joins_a_load_beside_nothing_is_not_answered_without_the_lock(
+    backend: FileBackend, path: Path
+) -> None:
+    """Only calls that cannot create may be: what they made would not be written."""
     joined = Change(add("mira"), Kind.CREATE)
 
     class Joining(OneBatch):
@@ -215,6 +217,7 @@ def test_a_creator_that_joins_a_load_beside_nothing_is_not_answered_without_the_
     assert backend.commit("u", Joining(first))
     assert first.result is None
     assert joined.result == PetFleet("u", [pet("mira")], "mira")
+    assert stored(path) == ["mira"]
 
 
 def test_a_lock_that_appears_beside_a_load_of_nothing_is_respected(

@@ -15,8 +15,13 @@ import pytest
 IN_CI: Final = bool(os.environ.get("CI"))
 
 
+def program(name: str) -> str | None:
+    """Return where a program is, be it among those of the system's administrator, which many a PATH leaves out."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+
+
 def _program(name: str, package: str) -> Callable[[], str | None]:
-    return lambda: None if shutil.which(name) else f"{name} is not installed (Debian's package {package})"
+    return lambda: None if program(name) else f"{name} is not installed (Debian's package {package})"
 
 
 def _linux() -> str | None:
