@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from tests.proof import kill
 from tests.proof.parts import Part
 
-PARTS: tuple[Part, ...] = ()
+PARTS: Final[tuple[Part, ...]] = (kill.PART,)
