@@ -307,10 +307,11 @@ def test_a_directory_that_vanishes_again_and_again_counts_as_busy(
 
 
 def test_deleting_removes_what_a_writer_left_that_died_at_once(backend: FileBackend, path: Path) -> None:
-    """An empty directory is no fleet, and yet something of the user; nobody else's call removes it."""
+    """A directory without a fleet is yet something of the user; nobody else's call removes it."""
     path.parent.mkdir(parents=True)
     assert commit(backend, load, Kind.READ) is None
     assert path.parent.exists()
+    path.with_name(".fleet.toml.00112233445566aa.tmp").write_text("half a wri")  # without a lock file: a power cut
     assert commit(backend, delete, Kind.DELETE) is None
     assert not path.parent.exists()
 

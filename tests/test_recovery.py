@@ -12,7 +12,7 @@ import pytest
 from petfleet import PetFleet, disk, dumps, loads
 from petfleet.changes import Kind
 from petfleet.files import FileBackend
-from tests.committing import CLEAN, FLEET, WRITING, add, commit, leave_dead_writer, load, marker, names
+from tests.committing import CLEAN, FLEET, WRITING, add, commit, delete, leave_dead_writer, load, marker, names
 from tests.conftest import pet
 from tests.recording import RecordingOS, refuse
 
@@ -70,6 +70,18 @@ def test_a_writer_that_died_deleting_is_recovered_from(backend: FileBackend, sys
     assert commit(backend, load, Kind.READ) is None
     assert ("fsync", "u") in system.calls
     assert not path.parent.exists()
+
+
+def test_deleting_what_a_dead_deletion_left_is_durable(backend: FileBackend, system: RecordingOS, path: Path) -> None:
+    """There is no fleet any more, and yet a power cut must not bring back anything of the user."""
+    commit(backend, add("mira"))
+    leave_dead_writer(path)
+    path.unlink()
+    assert commit(backend, delete, Kind.DELETE) is None
+    assert system.calls[-2:] == [("rmdir", "u"), ("fsync", ".")]
+    system.calls.clear()
+    assert commit(backend, delete, Kind.DELETE) is None
+    assert system.calls == [("fsync", ".")]  # that of who removed the directory may be missing
 
 
 def test_a_new_process_removes_what_a_power_cut_left(root: Path, path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Final, NamedTuple
 
 from petfleet import changes, codec, disk, logs
-from petfleet.changes import ABSENT, Batch, Kind, State
+from petfleet.changes import ABSENT, Batch, Change, Kind, State
 from petfleet.errors import FleetFormatError, InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
 from petfleet.fleet import PetFleet
 from petfleet.layout import FLEET_FILE, LOCK_FILE
@@ -161,10 +161,13 @@ class FileBackend:
             if not disk.exists(place.fleet):
                 if disk.exists(place.lock):
                     raise _OvertakenError
-                changes.apply(taken, ABSENT)
-                if any(change.kind is Kind.DELETE for change in taken):
-                    _tidy(disk.remove_directory, place.directory)  # a writer may have died right after making it
-                return None
+                deletes = _any_deletes(taken)
+                # A directory that a dead writer left is removed under the lock.
+                if not (deletes and disk.exists(place.directory)):
+                    changes.apply(taken, ABSENT)
+                    if deletes and disk.exists(self._root):
+                        _tidy(disk.sync_directory, self._root)  # who removed the directory may have died before that
+                    return None
             batch.put_back()
             made = 0
         lock = UserLock(place.lock, create=True)
@@ -196,7 +199,7 @@ class FileBackend:
         wrote = "a write" if after is not before else "no write"
         logs.debug("%s: %s for %d calls", place.fleet, wrote, len(taken))
         if after.absent:
-            self._leave_nothing(place, sync=after is not before)
+            self._leave_nothing(place, sync=after is not before or _any_deletes(taken))
         else:
             # A fleet holds about three times the bytes of its text.
             self._known.put(place.user_id, _Known(data, after), 4 * len(data or b""))
@@ -322,6 +325,10 @@ def _encode(state: State) -> bytes | None:
     text = state.pieces.text()
     codec.confirm(text, state.fleet)
     return text.encode()
+
+
+def _any_deletes(calls: Sequence[Change]) -> bool:
+    return any(change.kind is Kind.DELETE for change in calls)
 
 
 def _identity(stored: disk.Stored | None) -> str:
