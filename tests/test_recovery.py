@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,18 @@ def test_a_new_process_removes_what_a_power_cut_left(root: Path, path: Path) -> 
     path.with_name(".fleet.toml.swp").write_text("an editor's")
     commit(FileBackend(str(root)), load, Kind.READ)
     assert names(path) == {"fleet.toml", "fleet.toml.lock", ".fleet.toml.swp"}
+
+
+@pytest.mark.parametrize(("change", "kind", "left"), [(load, Kind.READ, ["u"]), (delete, Kind.DELETE, [])])
+def test_what_a_power_cut_left_of_a_first_write_is_removed(
+    root: Path, path: Path, change: Callable[[PetFleet | None], PetFleet | None], kind: Kind, left: list[str]
+) -> None:
+    """On btrfs the temporary file may be there without the lock file that was made before it."""
+    path.parent.mkdir(parents=True)
+    path.with_name(".fleet.toml.00112233445566aa.tmp").write_text("half a wri")
+    assert commit(FileBackend(str(root)), change, kind) is None
+    assert [entry.name for entry in root.iterdir()] == left
+    assert left == [] or names(path) == set()
 
 
 def test_a_fleet_without_a_marker_is_synced_before_it_is_returned(

@@ -228,9 +228,13 @@ def remove_directory(path: str) -> None:
 
 
 def sweep(path: str) -> None:
-    """Remove the temporary files of writers of ``path`` that did not live to rename them."""
+    """Remove the temporary files of writers of ``path`` that did not live to rename them, if there is its directory."""
     directory, name = os.path.split(path)
-    for entry in os.listdir(directory):
+    try:
+        entries = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for entry in entries:
         if entry.startswith(f".{name}.") and _TEMPORARY.fullmatch(entry):
             remove(os.path.join(directory, entry))
 

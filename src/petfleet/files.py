@@ -165,6 +165,9 @@ class FileBackend:
                 # A directory that a dead writer left is removed under the lock.
                 if not (deletes and disk.exists(place.directory)):
                     changes.apply(taken, ABSENT)
+                    # Of a first write, a power cut may leave the temporary file without the lock file. (Should it be
+                    # that of a writer who has made both just now, its rename fails, and it starts over.)
+                    _tidy(disk.sweep, place.fleet)
                     if deletes and disk.exists(self._root):
                         _tidy(disk.sync_directory, self._root)  # who removed the directory may have died before that
                     return None
