@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -31,10 +32,11 @@ ALL: dict[str, Call] = {"save overwrite": OVERWRITE, **CAREFUL}
 
 
 def put(root: Path, data: bytes) -> Path:
-    """Put something where the user's fleet is, as another program would."""
+    """Put something where the user's fleet is, as another program would have done long ago."""
     path = fleet_path("user", root)
     path.parent.mkdir(parents=True)
     path.write_bytes(data)
+    os.utime(path, (1_700_000_000, 1_700_000_000))  # what was written just now might not be finished
     return path
 
 

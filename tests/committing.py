@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,6 +30,9 @@ class OneBatch:
 
     def wait(self, sign: object) -> bool:
         return False
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def wrote(self) -> None:
         pass

@@ -107,7 +107,7 @@ def never_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail on any call of the operating system that petfleet makes from an event loop's thread."""
     for module in (disk, lock, files):
         monkeypatch.setattr(module, "os", _Guarded(os))
-    for module in (disk, lock, petfleet.batching):
+    for module in (disk, lock, files, petfleet.batching):
         monkeypatch.setattr(module, "time", _Sleepless())
     for name in ("lock_descriptor", "unlock_descriptor"):
         monkeypatch.setattr(lock, name, getattr(_Guarded(__import__("filelock")), name))

@@ -14,7 +14,7 @@ from petfleet import PetFleet, disk, dumps, loads, lock
 from petfleet.changes import Change, Kind
 from petfleet.files import FileBackend
 from petfleet.lock import UserLock
-from tests.committing import OneBatch, add, commit, delete, load, names
+from tests.committing import OneBatch, add, commit, delete, leave_dead_writer, load, names
 from tests.conftest import pet
 
 
@@ -340,6 +340,73 @@ def test_a_foreign_write_while_its_forerunner_is_synced_is_read_again(
     path.write_text(dumps(PetFleet("u", [pet("mira")])))
     once_before(monkeypatch, disk, "sync_directory", lambda: path.write_text(dumps(PetFleet("u", [pet("lora")]))))
     assert commit(backend, load, Kind.READ) == PetFleet("u", [pet("lora")])
+
+
+def test_a_directory_that_comes_back_holds_no_half_written_file(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was away when the temporary file was to be removed, so that is looked for again."""
+    commit(backend, add("mira"))
+    away = path.parent.with_name("away")
+    write_new = disk.write_new
+    monkeypatch.setattr(disk, "write_new", lambda *of: (write_new(*of), path.parent.rename(away)))
+    opened = lock._open
+
+    def open_after_the_return(*of: Any, **options: Any) -> Any:
+        if away.exists():
+            away.rename(path.parent)
+            monkeypatch.setattr(disk, "write_new", write_new)
+        return opened(*of, **options)
+
+    monkeypatch.setattr(lock, "_open", open_after_the_return)
+    commit(backend, add("otto"))
+    assert stored(path) == ["mira", "otto"]
+    assert names(path) == {"fleet.toml", "fleet.toml.lock"}
+
+
+def test_a_fleet_that_was_away_when_it_was_to_be_deleted_is_not_reported_as_deleted(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come back: the commit starts over, and says what it then finds."""
+    commit(backend, add("mira"))
+    away = path.parent.with_name("away")
+    unchanged = disk.unchanged
+    monkeypatch.setattr(disk, "unchanged", lambda *of: (unchanged(*of), path.parent.rename(away))[0])
+    seen: list[PetFleet | None] = []
+
+    def watched(fleet: PetFleet | None) -> PetFleet | None:
+        seen.append(fleet)
+        return delete(fleet)
+
+    commit(backend, watched, Kind.DELETE)
+    assert seen == [PetFleet("u", [pet("mira")], "mira"), None]
+    assert stored(away / "fleet.toml") == ["mira"]
+
+
+def test_what_someone_writes_after_a_recovery_is_not_taken_for_what_was_synced(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recovered bytes are durable, those in their place are not yet: they are synced before they are returned."""
+    commit(backend, add("mira"))
+    leave_dead_writer(path)
+    mark_clean = UserLock.mark_clean
+
+    def edited(lock: UserLock, identity: str) -> None:
+        mark_clean(lock, identity)
+        if not synced:
+            path.write_text(dumps(PetFleet("u", [pet("lora")])))
+
+    synced: list[str] = []
+    sync_file = disk.sync_file
+
+    def watched(name: str) -> None:
+        synced.append(name)
+        sync_file(name)
+
+    monkeypatch.setattr(UserLock, "mark_clean", edited)
+    monkeypatch.setattr(disk, "sync_file", watched)
+    assert commit(backend, load, Kind.READ) == PetFleet("u", [pet("lora")])
+    assert synced == [str(path)]
 
 
 def test_a_refused_lock_is_tried_again_as_long_as_the_batch_waits(backend: FileBackend, path: Path) -> None:

@@ -135,6 +135,30 @@ async def test_the_error_names_path_seconds_and_holder(root: Path, lock_timeout:
     )
 
 
+async def test_calls_go_on_when_another_program_lets_go_of_the_lock(root: Path) -> None:
+    """Meanwhile peek answers, who waited long enough hears who holds the lock, and who waits on is served."""
+    hasty, patient = FleetStore(root, lock_timeout=0.02), FleetStore(root, lock_timeout=3600)
+    before = await patient.add("user", pet("first"))
+    results: list[list[str]] = []
+
+    async def add() -> None:
+        results.append(names(await patient.add("user", pet("second"))))
+
+    with program("hold", root / "user" / "fleet.toml.lock") as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert await anyio.to_thread.run_sync(child.stdout.readline) == "held\n"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(add)
+            await until(partial(waits_parked, patient, 1))
+            with pytest.raises(LockTimeoutError, match=f"held by pid {child.pid} on "):
+                await hasty.add("user", pet("hasty"))
+            assert await hasty.peek("user") == before
+            child.stdin.close()
+    assert results == [["first", "second"]]
+    assert names(await hasty.load("user")) == ["first", "second"]
+
+
 async def test_a_call_whose_time_ran_out_never_happens(root: Path) -> None:
     """After its LockTimeoutError a call is forgotten, and so are the user and the thread."""
     store = FleetStore(root, lock_timeout=0.02)

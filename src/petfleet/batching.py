@@ -186,6 +186,10 @@ class _Queue:
     def wait(self, sign: object) -> bool:
         return self._batching.wait(self, sign)
 
+    def pause(self, seconds: float) -> None:
+        with self._batching.aside(self):
+            time.sleep(seconds)
+
     def put_back(self) -> None:
         with self._batching.mutex:
             self.waiting.extendleft(reversed(self.taken))
@@ -326,7 +330,7 @@ class Batching:
         if contended and self._lock_timeout > 0:
             # Others try for the lock that this user's last batch has just released. Without a pause it would be taken
             # again before any of them looks, half of this process's calls would miss each batch, and theirs would wait.
-            with self._aside(queue):
+            with self.aside(queue):
                 time.sleep(LONGEST_PAUSE)
         queue.tried_at = time.monotonic()
         queue.any_seen_waiting = None
@@ -380,7 +384,7 @@ class Batching:
         queue.workers.aside(-1)
 
     @contextmanager
-    def _aside(self, queue: _Queue) -> Iterator[None]:
+    def aside(self, queue: _Queue) -> Iterator[None]:
         """Let another thread run while this one waits for nothing but time."""
         queue.workers.aside(1)
         try:

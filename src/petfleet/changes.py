@@ -46,6 +46,9 @@ class Batch(Protocol):
             sign: what changes while they get on with their commits.
         """
 
+    def pause(self, seconds: float) -> None:
+        """Let that time pass with the lock held, while other users' commits go on."""
+
     def wrote(self) -> None:
         """Note that the changes were written, durably."""
 

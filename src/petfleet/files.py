@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Final, NamedTuple
 
@@ -17,6 +18,10 @@ from petfleet.memory import Memory
 from petfleet.names import check_user_id
 
 _MOST_RESTARTS: Final = 20  # before a commit gives way, as if the lock were busy
+# Seconds. The old program truncates the file and writes it in place: what cannot be parsed and is empty, or was written
+# to no longer ago than this, is read again for no longer than this.
+_TORN_SECONDS: Final = 0.1
+_TORN_PAUSE: Final = 0.002  # seconds between two of these reads
 
 
 class _OvertakenError(Exception):
@@ -50,6 +55,7 @@ class FileBackend:
         # Bytes are compared, so this cannot be stale.
         self._known: Memory[str, _Known] = Memory(1024, 8 * 1024 * 1024)
         self._swept: Memory[str, bool] = Memory(2048, 1024 * 1024)  # whose leftovers of a power cut were looked for
+        self._waited_for: Memory[str, str] = Memory(2048, 1024 * 1024)  # a user's file that stayed torn: its identity
         self._anchored: tuple[int, int] | None = None  # the root whose own name is known to be durable
 
     # --- what the rooms above call -----------------------------------------------------------------------------------
@@ -72,6 +78,8 @@ class FileBackend:
                 vanished = None
             except FileNotFoundError as error:  # the directory may vanish between any two steps
                 vanished = error
+            # Its temporary file is still in the directory, if that was away when the file was to be removed.
+            self._swept.forget(user_id)
             batch.put_back()
         if vanished is not None and not os.path.exists(self._root):
             raise vanished  # behind a dangling link, say: it will not come by waiting
@@ -96,8 +104,7 @@ class FileBackend:
 
     def peek(self, user_id: str) -> PetFleet | None:
         """Return the fleet as its file is now, without the lock; None if there is none."""
-        place = _Place(self._root, user_id)
-        state = self._state(place, disk.read(place.fleet, codec.MOST_BYTES))
+        _, state = self._read(_Place(self._root, user_id), time.sleep)
         if state.error is not None:
             raise own_copy(state.error)
         return state.fleet
@@ -181,8 +188,7 @@ class FileBackend:
         taken = batch.take()
         if not self._swept.get(place.user_id):
             self._swept.put(place.user_id, _tidy(disk.sweep, place.fleet), len(place.user_id))
-        stored = self._read_durable(place, lock)
-        before = self._state(place, stored)
+        stored, before = self._read_durable(place, lock, batch)
         after, first = changes.apply(taken, before)
         data = None if stored is None else stored.data
         if after is not before:
@@ -207,6 +213,36 @@ class FileBackend:
             # A fleet holds about three times the bytes of its text.
             self._known.put(place.user_id, _Known(data, after), 4 * len(data or b""))
 
+    def _read(self, place: _Place, pause: Callable[[float], None]) -> tuple[disk.Stored | None, State]:
+        """Read the fleet file and say what it means; again, while it looks as if something were rewriting it."""
+        give_up = time.monotonic() + _TORN_SECONDS
+        while True:
+            # Of before the read: to be held up after it makes no file look old, and uses up no one's last try.
+            began, now = time.monotonic(), time.time()
+            stored = disk.read(place.fleet, codec.MOST_BYTES)
+            state = self._state(place, stored)
+            if stored is None or stored.data is None or state.error is None or not state.overwritable:
+                return stored, state
+            if not self._may_be_torn(place, stored, now - _TORN_SECONDS):
+                return stored, state
+            if began > give_up:
+                self._waited_for.put(place.user_id, _identity(stored), len(place.user_id))
+                return stored, state
+            pause(_TORN_PAUSE)
+
+    def _may_be_torn(self, place: _Place, stored: disk.Stored, since: float) -> bool:
+        """Return whether a file that means no fleet may just be being rewritten, or was at that time."""
+        if self._waited_for.get(place.user_id) == _identity(stored):
+            return False
+        if not stored.data:
+            return True  # however old it looks: a truncated file gets its size first, and its time up to 20 ms later
+        try:
+            # Not by its time when it was opened: it may have been truncated between that and the read.
+            written = os.lstat(place.fleet).st_mtime
+        except FileNotFoundError:
+            return True
+        return since <= written <= time.time() + _TORN_SECONDS
+
     def _state(self, place: _Place, stored: disk.Stored | None) -> State:
         if stored is None:
             return ABSENT
@@ -224,25 +260,28 @@ class FileBackend:
             owner = codec.user_id_in(stored.data)
             return State(error=located, overwritable=owner is None or owner == place.user_id)
 
-    def _read_durable(self, place: _Place, lock: UserLock) -> disk.Stored | None:
+    def _read_durable(self, place: _Place, lock: UserLock, batch: Batch) -> tuple[disk.Stored | None, State]:
         """Read the fleet file, and make sure that what was read is on disk."""
         marker = lock.marker()
-        stored = disk.read(place.fleet, codec.MOST_BYTES)
+        stored, state = self._read(place, batch.pause)
         if marker is not None and marker.state == "clean" and marker.note == _identity(stored):
-            return stored
+            return stored, state
         if marker is None and stored is None and lock.fresh:
-            return None
-        if marker is None or marker.state == "clean" or (stored is not None and stored.data is None):
-            # Someone wrote, or removed, the file or the marker without our lock. (A file that is too large to read, so
-            # too large to write anew, was not written by us.)
+            return stored, state
+        if marker is None or marker.state == "clean" or state.error is not None:
+            # Someone wrote, or removed, the file or the marker without our lock. (What means no fleet was not written
+            # by us. Were it written anew, what its writer has yet to write would go into the file that was replaced.)
             self._sync_foreign(place, lock, stored)
-            return stored
+            return stored, state
         # A writer died, or could not sync. A failed sync may have dropped the data and would not fail again, so
         # nothing but writing the same bytes anew makes them durable.
         logs.warning("%s: recovering after %s did not finish writing", place.fleet, marker.note)
         disk.sweep(place.fleet)
-        self._write(place, lock, stored, None if stored is None else stored.data, confirmed=False)
-        return disk.read(place.fleet, codec.MOST_BYTES)
+        written = self._write(place, lock, stored, None if stored is None else stored.data, confirmed=False)
+        stored, state = self._read(place, batch.pause)
+        if _identity(stored) != written:
+            raise _OvertakenError  # what stands there now is not what was synced
+        return stored, state
 
     def _sync_foreign(self, place: _Place, lock: UserLock, stored: disk.Stored | None) -> None:
         _tidy(disk.sweep, place.fleet)  # others may have emptied the marker of a writer that died
@@ -262,8 +301,11 @@ class FileBackend:
 
     def _write(
         self, place: _Place, lock: UserLock, stored: disk.Stored | None, data: bytes | None, *, confirmed: bool
-    ) -> None:
-        """Put ``data`` durably in the place of what was read (None removes it), which may be ``confirmed`` durable."""
+    ) -> str:
+        """Put ``data`` durably in the place of what was read (None removes it), and return the identity of the outcome.
+
+        ``confirmed`` says that what was read is durable.
+        """
         directory = disk.Directory(place.directory)
         try:
             lock.mark_writing()
@@ -277,7 +319,7 @@ class FileBackend:
                 if data is not None:
                     disk.rename(temporary, place.fleet)
                 elif stored is not None:
-                    disk.remove(place.fleet)
+                    os.unlink(place.fleet)  # an error if it is away by now: it may come back
             except BaseException:
                 # The old file stands. Unless it was durable and nothing is left beside it, the marker stays too, for
                 # the next holder to recover.
@@ -294,6 +336,7 @@ class FileBackend:
                     raise  # in a recovery: nothing of the calls has been tried yet
                 raise UnconfirmedCommitError(place.fleet) from error
             _tidy(lock.mark_clean, identity)
+            return identity
         finally:
             _tidy(directory.close)
 
