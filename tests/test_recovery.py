@@ -160,10 +160,14 @@ def test_recovery_makes_the_directories_above_durable_too(system: RecordingOS, r
     assert synced == ["TEMPORARY", "u", ".", *["above"] * len(root.parents)]
 
 
-def test_a_root_made_again_is_made_durable_again(backend: FileBackend, system: RecordingOS, root: Path) -> None:
+def test_a_root_made_again_is_made_durable_again(
+    backend: FileBackend, system: RecordingOS, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may have the inode number of the one that was removed."""
     commit(backend, add("mira"))
+    status = os.stat(root)
     shutil.rmtree(root)
+    monkeypatch.setattr(system, "stat", lambda path: status if path == str(root) else os.stat(path))
     system.calls.clear()
     commit(backend, add("mira"))
     assert [where for call, where in system.calls if call == "fsync"].count("above") == len(root.parents)
