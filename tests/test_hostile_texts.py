@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from petfleet import FleetFormatError, PetFleet, codec, loads
+from petfleet import FleetFormatError, PetFleet, PetHandle, codec, dumps, loads
 
 HEAD = 'user_id = "ada"\n'
 BLOCK = '\n[[pets]]\npet_name = "a"\nrole = "r"\nmanifest_path = "m"\nlast_active = 7\n'
@@ -20,6 +20,7 @@ PLACES: dict[str, Callable[[str], str]] = {
 each_place = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 
 NESTING, KEYS = "at most 100 levels of nesting", "keys of at most 100 parts"
+NUMBERS = "numbers of at most 4300 digits"
 MANY = 5000
 DEAR: dict[str, tuple[str, str]] = {
     "arrays": ("x = " + "[" * MANY + "]" * MANY, NESTING),
@@ -40,6 +41,12 @@ DEAR: dict[str, tuple[str, str]] = {
     "an array of tables": ("[[" + ".".join("a" * MANY) + "]]", KEYS),
     "a key of an inline table": ("x = {b = 1, " + ".".join("a" * MANY) + " = 1}", KEYS),
     "unfinished": ("a." * MANY, KEYS),
+    "an integer": ("x = -" + "1" * MANY, NUMBERS),
+    "an integer in an array": ("x = [0,\n" + "1_2" * MANY + "]", NUMBERS),
+    "a hexadecimal integer": ("x = 0x" + "aF" * MANY, NUMBERS),
+    "a float": ("x = 1." + "0" * MANY, NUMBERS),
+    "an exponent": ("x = 1e+" + "9" * MANY, NUMBERS),
+    "a time": ("x = 1979-05-27T07:32:00." + "0" * MANY, NUMBERS),
 }
 
 
@@ -58,7 +65,7 @@ def test_refused_unparsed(
 
     def parse(part: str) -> dict[str, Any]:
         # The good parts of the text may be read.
-        return never_parse(part) if "a.a" in part or len(part) > 500 else tomllib.loads(part)
+        return never_parse(part) if line in part or len(part) > 500 else tomllib.loads(part)
 
     monkeypatch.setattr(codec, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
     with pytest.raises(FleetFormatError) as caught:
@@ -89,6 +96,8 @@ ALLOWED = {
     "a key of 63 parts": ".".join("a" * 63) + " = 1",
     "a long key": "a-" * MANY + " = 1",
     "a long quoted key": f"'{'a.' * MANY}' = 1",
+    "a number of 4,300 digits": "x = 0." + "1" * 4298,
+    "digits in a text": f'x = "{"1" * MANY}"',
     "an escaped end": 'x = "\\\\"\ny = "\\"' + "[" * MANY + '"',
 }
 
@@ -98,6 +107,121 @@ ALLOWED = {
 def test_only_what_is_dear_is_refused(place: Callable[[str], str], line: str) -> None:
     """What only looks dear is read."""
     assert isinstance(loads(place(line)), PetFleet)
+
+
+HEAVY: dict[str, tuple[str, str]] = {
+    "headers": ("[[a.b]]\n" * 510, "at most 1000 tables and arrays, not 10"),
+    "empty arrays": ("x = [" + "[]," * 1010 + "]\n", "at most 1000 tables and arrays, not 10"),
+    "inline tables": ("x = [" + "{a = 1}," * 1010 + "]\n", "at most 1000 tables and arrays, not 10"),
+    "long headers": (("[[b." + ".".join("a" * 20) + "]]\n") * 49, "at most 1000 parts of dotted keys, not 1029"),
+    "dotted keys": ("".join(f"'x.'.b.c.n{n} = 1\n" for n in range(252)), "at most 1000 parts of dotted keys, not 1008"),
+    "integers": ("x = [" + "1," * 2100 + "]\n", "at most 2000 values below headers of 1 parts, not 21"),
+    "keys": ("".join(f"n{n} = 1\n" for n in range(2100)), "at most 2000 values below headers of 1 parts, not 21"),
+    "keys under a long header": (
+        "[" + ".".join("a" * 50) + "]\n" + "".join(f"n{n} = 1\n" for n in range(600)),
+        "at most 500 values below headers of 50 parts, not 60",
+    ),
+}
+LIGHT = {
+    "headers": "[[a.b]]\n" * 450,
+    "arrays": "x = [" + "[]," * 990 + "]\n",
+    "dotted keys": "".join(f"b.n{n} = 1\n" for n in range(490)),
+    "floats": "x = [" + "1.5, " * 1900 + "]\n",
+    "brackets and dots in texts": f"x = '{'[a.b]=,' * 3000}'\n",
+    "brackets and dots in comments": f"# {'[a.b]=,' * 3000}\n",
+    "keys under a long header": "[" + ".".join("a" * 50) + "]\n" + "".join(f"n{n} = 1\n" for n in range(450)),
+}
+
+
+@pytest.fixture
+def _low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that small texts reach."""
+    monkeypatch.setattr(codec, "_LIGHTEST_HEAVY", 1000)
+    monkeypatch.setattr(codec, "_MOST_TABLES", 1000)
+    monkeypatch.setattr(codec, "_MOST_PARTS", 1000)
+    monkeypatch.setattr(codec, "_MOST_VALUES", 2000)
+    monkeypatch.setattr(codec, "_MOST_STEPS", 25_000)
+
+
+@pytest.mark.usefixtures("_low_limits")
+@each_place
+@pytest.mark.parametrize(("part", "expected"), HEAVY.values(), ids=HEAVY)
+def test_too_many_to_be_parsed(
+    place: Callable[[str], str], part: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables, parts of keys and values by the million never reach the parser either, wherever in a text they stand."""
+    text = place(part)
+
+    def parse(text: str) -> dict[str, Any]:
+        # The part before the first table may be looked at for the user_id.
+        return never_parse(text) if len(text) > 300 else tomllib.loads(text)
+
+    monkeypatch.setattr(codec, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
+    with pytest.raises(FleetFormatError) as caught:
+        loads(text)
+    assert caught.value.expected.startswith(expected)
+    assert codec.user_id_in(text.encode()) in ("ada", None)
+
+
+@pytest.mark.usefixtures("_low_limits")
+@pytest.mark.parametrize("place", [PLACES["head"], PLACES["block"]], ids=["head", "block"])
+@pytest.mark.parametrize("part", LIGHT.values(), ids=LIGHT)
+def test_many_that_can_be_parsed(place: Callable[[str], str], part: str) -> None:
+    """Up to the limits all of them are read, and what only looks like one does not count."""
+    assert isinstance(loads(place(part)), PetFleet)
+
+
+@pytest.mark.usefixtures("_low_limits")
+@pytest.mark.parametrize("item", [[], {}], ids=["arrays", "tables"])
+def test_many_light_pets_that_are_heavy_together(item: object) -> None:
+    """What would not be read again is not written, even where each pet by itself would be."""
+    light = [PetHandle(f"pet-{n}", "r", "m", 1, {"x": [item] * 400}) for n in range(3)]
+    assert loads(dumps(PetFleet("ada", light[:2]))) == PetFleet("ada", light[:2])
+    dumps(PetFleet("ada", light[2:]))
+    for write in (dumps, codec.pieces):
+        with pytest.raises(
+            ValueError, match=r"^the fleet of user ada cannot be stored: .* at most 1000 tables"
+        ) as caught:
+            write(PetFleet("ada", light))
+        assert not isinstance(caught.value, FleetFormatError)
+    plain = PetFleet("ada", [PetHandle(f"pet-{n}", "r", "m", 1) for n in range(900)])
+    assert loads(dumps(plain)) == plain
+
+
+def test_a_long_key_above_many_tables_is_not_written_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text of unknown tables may be the square of what was read: it is given up where a file would end."""
+    monkeypatch.setattr(codec, "MOST_BYTES", 100_000)
+    written = 0
+    write = codec._Bounded.write
+
+    def counting(self: codec._Bounded, chunk: bytes) -> int:
+        nonlocal written
+        written += len(chunk)
+        return write(self, chunk)
+
+    monkeypatch.setattr(codec._Bounded, "write", counting)
+    fleet = loads(f"{HEAD}pets = []\n[{'k' * 10_000}]\n" + "".join(f"n{n}.x = {{}}\n" for n in range(2000)))
+    with pytest.raises(ValueError, match=r"^the fleet of user ada cannot be stored: its unknown tables take more than"):
+        dumps(fleet)
+    assert written < 120_000
+
+
+def test_long_names_are_not_quoted_whole() -> None:
+    """A message quotes no more than a few hundred characters of a file."""
+    long = "k" * 100_000
+    for line in (
+        f"x.{long} = 9223372036854775808",
+        f"[{long}]\n[{long}]",
+        f"{long}.x = 1\n{long}.x.y = 2",
+        f"[x.{long}]\ny = [18446744073709551616]",
+    ):
+        for place in PLACES.values():
+            with pytest.raises(FleetFormatError) as caught:
+                loads(place(line))
+            assert len(str(caught.value)) < 500
+    with pytest.raises(FleetFormatError) as caught:
+        loads(f'user_id = "{long}"\npets = []\n', user_id="ada")
+    assert len(str(caught.value)) < 300
 
 
 LONG = 200_000

@@ -84,6 +84,25 @@ def test_extra_cannot_be_changed(extra: dict[str, Any], mutate: Callable[[Any], 
     assert extra == before
 
 
+def test_a_place_in_an_extra_is_written_out_for_errors_only() -> None:
+    """A key of megabytes is not copied for each of the values below it."""
+    written: list[str] = []
+
+    class Key(str):
+        __slots__ = ()
+
+        def __repr__(self) -> str:
+            written.append(self)
+            return "long"
+
+    below = {"a": [1, 1.5, "\xe9", {"b": True}], "c": date(2000, 1, 1)}
+    assert pet("mira", extra={Key("k"): below}).extra == {"k": below | {"a": (1, 1.5, "\xe9", {"b": True})}}
+    assert written == []
+    with pytest.raises(TypeError, match=r"^extra\[long\]\['a'\]\[1\] must be a TOML value"):
+        pet("mira", extra={Key("k"): {"a": [0, None]}})
+    assert written == ["k"]
+
+
 @each_place
 def test_extra_is_a_frozen_copy(place: Callable[[Any], Any]) -> None:
     """Changing what extra was made from changes nothing; lists arrive as tuples, and the order of keys stays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import operator
 import re
 import tomllib
@@ -15,7 +16,13 @@ from petfleet.fleet import FLEET_KEYS, HANDLE_KEYS, PetFleet, PetHandle
 from petfleet.memory import Memory
 
 MOST_BYTES: Final = 16 * 1024 * 1024
-_MOST_NESTING = 100  # brackets within brackets, and parts of one dotted key: both cost the parser dearly
+_MOST_NESTING: Final = 100  # brackets within brackets, and parts of one dotted key: both cost the parser dearly
+_MOST_TABLES: Final = 600_000  # tables and arrays: the parser makes up to a kilobyte of notes on each
+_MOST_PARTS: Final = 100_000  # of all dotted keys together: for each, notes on all the parts before it as well
+_MOST_VALUES: Final = 4_000_000  # at up to 4 us
+_MOST_STEPS: Final = 16_000_000  # for each value the parser walks all parts of the header above
+_LIGHTEST_HEAVY: Final = 200_000  # characters, below which no text has so many of anything
+_MOST_DIGITS: Final = 4300  # of a number, as int() has it; the parser's own look at it takes 140 bytes a digit
 
 # The text of one pet, and the handle that it means. It cannot be stale: whole texts are compared. Pets with unknown
 # keys stay out of it. In the other direction, a handle carries its own text.
@@ -32,6 +39,7 @@ _NO_PETS = "pets = []\n"
 _PLAIN_HEAD = re.compile(rf"user_id = {_STRING}\n(?:active_pet = {_STRING}\n)?({re.escape(_NO_PETS)})?")
 _BRACKET_LINE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _block_of = operator.attrgetter("_block")
+_extra_of = operator.attrgetter("extra")
 
 
 def dumps(fleet: PetFleet) -> str:
@@ -79,8 +87,10 @@ def pieces(fleet: PetFleet, before: tuple[PetFleet, Pieces] | None = None) -> Pi
         before: another fleet and its pieces: if ``fleet`` has the same head, that need not be made again.
     """
     made, checked = _render(fleet, before)
-    # A character has at most four bytes, and the lines between the blocks add less than a quarter to them.
-    if not checked or sum(map(len, made.blocks)) + len(made.head) > MOST_BYTES // 5:
+    size = sum(map(len, made.blocks)) + len(made.head)
+    # A character has at most four bytes, and the lines between the blocks add less than a quarter to them. Each block
+    # may be light enough to be read and all of them too heavy, if pets have unknown keys.
+    if not checked or size > MOST_BYTES // 5 or _may_be_heavy(2 * size, fleet):
         confirm(made.text(), fleet)
     return made
 
@@ -88,14 +98,20 @@ def pieces(fleet: PetFleet, before: tuple[PetFleet, Pieces] | None = None) -> Pi
 def confirm(text: str, fleet: PetFleet) -> None:
     """Read a written text back; ValueError if it does not mean ``fleet``."""
     _check_size(text, fleet)
-    if _is_of_checked_pieces(text, fleet):
-        return
     try:
+        if _is_of_checked_pieces(text, fleet):
+            if _may_be_heavy(len(text), fleet):
+                _check_weight(text)
+            return
         same_fleet = _same_fleet(loads(text), fleet)
     except FleetFormatError as error:
         raise ValueError(f"the fleet of user {fleet.user_id} cannot be stored: {error}") from error
     if not same_fleet:
         raise ValueError(f"the fleet of user {fleet.user_id} cannot be stored: its TOML text reads back differently")
+
+
+def _may_be_heavy(size: int, fleet: PetFleet) -> bool:
+    return size >= _LIGHTEST_HEAVY and any(map(_extra_of, fleet.pets))
 
 
 def _is_of_checked_pieces(text: str, fleet: PetFleet) -> bool:
@@ -140,7 +156,7 @@ def loads(text: str | bytes, *, user_id: str | None = None) -> PetFleet:
         fleet = _parse_document(source)
     if user_id is not None and fleet.user_id != user_id:
         raise FleetFormatError(
-            None, f"user_id = {user_id!r}, found {fleet.user_id!r}", _Lines(source).of("user_id"), None
+            None, f"user_id = {user_id!r}, found {_shown(fleet.user_id)}", _Lines(source).of("user_id"), None
         )
     return fleet
 
@@ -154,6 +170,7 @@ def user_id_in(data: bytes) -> str | None:
     first_table = _BRACKET_LINE.search(source)
     for part in (source, source[: first_table.start()] if first_table else ""):
         try:
+            _check_weight(part)
             found = _toml(_Lines(part)).get("user_id")
         except FleetFormatError:
             continue
@@ -207,7 +224,10 @@ def _render_head(fleet: PetFleet) -> tuple[str, str, bool]:
     plain = found is not None and found.group(1, 2) == (fleet.user_id, fleet.active_pet) and not fleet.extra
     tail = ""
     for key, value in fleet.extra.items():
-        piece = tomli_w.dumps({key: value})
+        # Not dumps: the header of each table repeats all keys above it, so that 1 MiB can become many GiB.
+        written = _Bounded(fleet.user_id)
+        tomli_w.dump({key: value}, written)
+        piece = written.getvalue().decode()
         # A key is never written with a leading bracket, so this is a table or an array of tables.
         if piece.startswith("["):
             tail += f"\n{piece}"
@@ -216,6 +236,22 @@ def _render_head(fleet: PetFleet) -> tuple[str, str, bool]:
     if not fleet.pets:
         head += _NO_PETS
     return head, tail, plain
+
+
+class _Bounded(io.BytesIO):
+    """Takes what tomli_w writes, as long as it is no more than a fleet file may hold."""
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__()
+        self._user_id = user_id
+
+    def write(self, chunk: Any) -> int:
+        if self.tell() + len(chunk) > MOST_BYTES:
+            raise ValueError(
+                f"the fleet of user {self._user_id} cannot be stored: its unknown tables take more than {MOST_BYTES} "
+                "bytes of TOML"
+            )
+        return super().write(chunk)
 
 
 def _plain_block(handle: PetHandle) -> str | None:
@@ -332,25 +368,42 @@ def _parse_blocks(source: str) -> PetFleet | None:
     if None in pets:
         for index, handle in enumerate(pets):
             if handle is None:
+                pets[index] = _parse_plain_block(blocks[index])
+    # Pets without unknown keys, however many, are light.
+    if None in pets or not _PLAIN_HEAD.fullmatch(head):
+        try:
+            _check_weight(source)
+        except FleetFormatError:
+            return None
+        for index, handle in enumerate(pets):
+            if handle is None:
                 pets[index] = _parse_block(blocks[index])
                 if pets[index] is None:
                     return None
     return _parse_head(head, cast(list[PetHandle], pets))
 
 
-def _parse_block(block: str) -> PetHandle | None:
+def _parse_plain_block(block: str) -> PetHandle | None:
+    plain = _PLAIN_BLOCK.fullmatch(block)
+    if plain is None:
+        return None
+    pet_name, role, manifest_path, last_active = plain.groups()
     try:
-        plain = _PLAIN_BLOCK.fullmatch(block)
-        if plain is not None:
-            pet_name, role, manifest_path, last_active = plain.groups()
-            handle = PetHandle(pet_name, role, manifest_path, int(last_active))
-            if block.endswith("\n"):
-                _set_block(handle, block)  # exactly what would be written for it
-        else:
-            if _BRACKET_LINE.search(block):
-                return None  # a table of the document, not of this pet
-            fields = _toml(_Lines(block))
-            handle = PetHandle(extra=_unknown(fields, HANDLE_KEYS), **_known(fields, HANDLE_KEYS))
+        handle = PetHandle(pet_name, role, manifest_path, int(last_active))
+    except ValueError:  # as below
+        return None
+    if block.endswith("\n"):
+        _set_block(handle, block)  # exactly what would be written for it
+    _handles.put(block, handle, len(block))
+    return handle
+
+
+def _parse_block(block: str) -> PetHandle | None:
+    if _BRACKET_LINE.search(block):
+        return None  # a table of the document, not of this pet
+    try:
+        fields = _toml(_Lines(block))
+        handle = PetHandle(extra=_unknown(fields, HANDLE_KEYS), **_known(fields, HANDLE_KEYS))
     # Of the full parser's errors none is lost: it now reads the whole text and raises its own.
     except (TypeError, ValueError, RecursionError):
         return None
@@ -384,6 +437,7 @@ def _unknown(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
 
 
 def _parse_document(source: str) -> PetFleet:
+    _check_weight(source)
     lines = _Lines(source)
     document = _toml(lines)
     user_id = _field(document, "user_id", str, lines)
@@ -393,7 +447,7 @@ def _parse_document(source: str) -> PetFleet:
     try:
         return PetFleet(user_id, pets, active_pet, _unknown(document, FLEET_KEYS))
     except (TypeError, ValueError) as error:
-        raise FleetFormatError(None, f"a fleet that can be stored ({error})") from error
+        raise FleetFormatError(None, f"a fleet that can be stored ({_brief(error)})") from error
 
 
 def _parse_pet(table: object, lines: _Lines, index: int) -> PetHandle:
@@ -410,7 +464,7 @@ def _parse_pet(table: object, lines: _Lines, index: int) -> PetHandle:
     except FleetFormatError:
         raise
     except (TypeError, ValueError) as error:
-        raise FleetFormatError(None, f"a pet that can be stored ({error})", lines.of_pet(index)) from error
+        raise FleetFormatError(None, f"a pet that can be stored ({_brief(error)})", lines.of_pet(index)) from error
 
 
 _TYPE_NAMES = {str: "a string", int: "an integer of 64 bits", list: "an array of tables"}
@@ -435,6 +489,13 @@ def _shown(value: object) -> str:
         return f"a {type(value).__name__} beyond printing"
 
 
+def _brief(reason: object) -> str:
+    """Return the reason for an error, cut where it quotes a name of megabytes."""
+    text = str(reason)
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+
+
+_LONGEST_REASON: Final = 300
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -449,12 +510,12 @@ def _toml(lines: _Lines) -> dict[str, Any]:
         reason = str(error)
         at = _AT.search(reason)
         if at is None:
-            raise FleetFormatError(None, f"valid TOML ({reason})") from None
+            raise FleetFormatError(None, f"valid TOML ({_brief(reason)})") from None
         if at[1] is None:
             line, column = source.count("\n") + 1, len(source) - source.rfind("\n")
         else:
             line, column = int(at[1]), int(at[2])
-        raise FleetFormatError(None, f"valid TOML ({reason[: at.start()]})", line, column) from None
+        raise FleetFormatError(None, f"valid TOML ({_brief(reason[: at.start()])})", line, column) from None
 
 
 # Strings and comments, as TOML delimits them. An unterminated one runs to where it must have ended, so that no text
@@ -467,24 +528,49 @@ _OPAQUE = re.compile(
     r"|#[^\n]*+",
     re.DOTALL,
 )
-_LONG_KEY = re.compile(
-    r'(?<![A-Za-z0-9_"-])(?:(?:[A-Za-z0-9_-]++|"")[ \t]*+\.[ \t]*+){%d}' % _MOST_NESTING  # noqa: UP031 - braces
+# All parts of a dotted key but the last, and the sign behind that: matched whole, so that no part is looked at twice.
+_DOTTED = re.compile(
+    r'(?<![A-Za-z0-9_"-])((?:(?:[A-Za-z0-9_-]++|"")[ \t]*+\.[ \t]*+)++)(?:[A-Za-z0-9_-]++|"")?+[ \t]*+([]=]?)'
 )
+_LONG_NUMBER = re.compile(r"(?<![\w.:+-])[+-]?[0-9][\w.:+-]{%d}" % _MOST_DIGITS)  # noqa: UP031 - braces
 _BRACKET = re.compile(r"[][{}]")
 
 
 def _check_nesting(lines: _Lines) -> None:
-    """Refuse what is cheap to write and dear to parse: deep nesting, and keys of very many parts."""
+    """Refuse what is cheap to write and dear to parse: deep nesting, keys of very many parts, numbers of megabytes."""
     level = 0
     for bracket in _BRACKET.finditer(lines.skeleton):
         level += 1 if bracket[0] in "[{" else -1
         if level > _MOST_NESTING:
-            line = lines.skeleton.count("\n", 0, bracket.start()) + 1
-            raise FleetFormatError(None, f"at most {_MOST_NESTING} levels of nesting", line)
-    long_key = _LONG_KEY.search(lines.skeleton)
-    if long_key is not None:
-        line = lines.skeleton.count("\n", 0, long_key.start()) + 1
-        raise FleetFormatError(None, f"keys of at most {_MOST_NESTING} parts", line)
+            raise FleetFormatError(None, f"at most {_MOST_NESTING} levels of nesting", lines.at(bracket))
+    for key in _DOTTED.finditer(lines.skeleton):
+        if key[1].count(".") >= _MOST_NESTING:
+            raise FleetFormatError(None, f"keys of at most {_MOST_NESTING} parts", lines.at(key))
+    number = _LONG_NUMBER.search(lines.skeleton)
+    if number is not None:
+        raise FleetFormatError(None, f"numbers of at most {_MOST_DIGITS} digits", lines.at(number))
+
+
+def _check_weight(source: str) -> None:
+    """Refuse what would take the parser minutes or gigabytes by sheer number, whichever way the text is then read."""
+    if len(source) < _LIGHTEST_HEAVY:
+        return
+    skeleton = _Lines(source).skeleton
+    tables, parts, deepest = skeleton.count("[") + skeleton.count("{"), 0, 1
+    for key in _DOTTED.finditer(skeleton):
+        length = key[1].count(".") + 1
+        if key[2]:  # otherwise a number
+            parts += length
+        if key[2] == "]":
+            deepest = max(deepest, length)
+    if tables > _MOST_TABLES:
+        raise FleetFormatError(None, f"at most {_MOST_TABLES} tables and arrays, not {tables}")
+    if parts > _MOST_PARTS:
+        raise FleetFormatError(None, f"at most {_MOST_PARTS} parts of dotted keys, not {parts}")
+    values = skeleton.count("=") + skeleton.count(",")
+    most = min(_MOST_VALUES, _MOST_STEPS // deepest)
+    if values > most:
+        raise FleetFormatError(None, f"at most {most} values below headers of {deepest} parts, not {values}")
 
 
 class _Lines:
@@ -496,6 +582,10 @@ class _Lines:
         self.skeleton = _OPAQUE.sub(
             lambda opaque: ("" if opaque[0][0] == "#" else '""') + "\n" * opaque[0].count("\n"), source
         )
+
+    def at(self, found: re.Match[str]) -> int:
+        """Return the line of something found in the skeleton."""
+        return self.skeleton.count("\n", 0, found.start()) + 1
 
     def of_pet(self, index: int) -> int | None:
         """Return the line of the header of the pet at ``index``."""

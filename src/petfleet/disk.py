@@ -174,8 +174,9 @@ def write_new(path: str, data: bytes, like: os.stat_result | None) -> str:
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY, 0o600)
     try:
-        if like is not None and stat.S_IMODE(like.st_mode) != 0o600:
-            os.chmod(path if _WINDOWS else fd, stat.S_IMODE(like.st_mode))
+        mode = 0o600 if like is None else stat.S_IMODE(like.st_mode)
+        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:  # an umask may have taken even the owner's rights
+            os.chmod(path if _WINDOWS else fd, mode)
         adopt(fd, os.path.dirname(path) if like is None else like)
         write_all(fd, data)
         _sync(fd)
@@ -193,7 +194,8 @@ def adopt(target: int | str, like: os.stat_result | str) -> None:
         return
     owner = os.stat(like) if isinstance(like, str) else like
     if (owner.st_uid, owner.st_gid) != (0, 0):
-        os.chown(target, owner.st_uid, owner.st_gid)
+        # Never through a link: that account may have put one in the place of what was made.
+        os.chown(target, owner.st_uid, owner.st_gid, follow_symlinks=isinstance(target, int))
 
 
 def rename(source: str, target: str) -> None:
@@ -236,7 +238,10 @@ def sweep(path: str) -> None:
         return
     for entry in entries:
         if entry.startswith(f".{name}.") and _TEMPORARY.fullmatch(entry):
-            remove(os.path.join(directory, entry))
+            try:
+                remove(os.path.join(directory, entry))
+            except IsADirectoryError:
+                pass  # not ours
 
 
 def make_directories(path: str) -> int:
@@ -256,8 +261,21 @@ def _make_directory(path: str) -> int:
         os.mkdir(path, 0o700)
     except FileExistsError:
         return 0
+    refuse_link(path)  # that another account has put there since
+    if os.lstat(path).st_mode & 0o700 != 0o700:  # by such an umask nothing could be made in it
+        os.chmod(path, 0o700)
     adopt(path, os.path.dirname(path))
     return 1
+
+
+def refuse_link(path: str) -> None:
+    """Raise an OSError if a symbolic link stands where a directory of ours should be, or is to be made."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, "A symbolic link is not followed in the place of a user's directory", path)
 
 
 class Directory:

@@ -36,6 +36,22 @@ class FrozenDict(dict[str, Any]):
 EMPTY = FrozenDict()
 
 
+class _Where:
+    """A place in an extra, for the text of an error.
+
+    Written out only there: done for every value, a long key would be copied as often as its table has values.
+    """
+
+    __slots__ = ("_form", "_parts")
+
+    def __init__(self, form: str, *parts: object) -> None:
+        self._form = form
+        self._parts = parts
+
+    def __str__(self) -> str:
+        return self._form.format(*self._parts)
+
+
 def freeze(extra: Mapping[str, Any], known: frozenset[str]) -> FrozenDict:
     """Return a deep-frozen copy of ``extra``, or raise for what TOML or petfleet cannot keep there.
 
@@ -53,14 +69,15 @@ def freeze(extra: Mapping[str, Any], known: frozenset[str]) -> FrozenDict:
     return frozen
 
 
-def _freeze_table(table: Mapping[str, Any], where: str, level: int) -> FrozenDict:
+def _freeze_table(table: Mapping[str, Any], where: object, level: int) -> FrozenDict:
+    a_key = _Where("a key of {}", where)
     return FrozenDict(
-        (names.text(key, f"a key of {where}"), _freeze(value, f"{where}[{key!r}]", level + 1))
+        (names.text(key, a_key), _freeze(value, _Where("{}[{!r}]", where, key), level + 1))
         for key, value in table.items()
     )
 
 
-def _freeze(value: Any, where: str, level: int) -> Any:
+def _freeze(value: Any, where: object, level: int) -> Any:
     if level > MOST_LEVELS + 1:
         raise ValueError(f"extra is nested more than {MOST_LEVELS} levels deep")
     if isinstance(value, str):
@@ -74,7 +91,7 @@ def _freeze(value: Any, where: str, level: int) -> Any:
     if isinstance(value, Mapping):
         return _freeze_table(value, where, level)
     if isinstance(value, (list, tuple)):
-        return tuple(_freeze(item, f"{where}[{index}]", level + 1) for index, item in enumerate(value))
+        return tuple(_freeze(item, _Where("{}[{}]", where, index), level + 1) for index, item in enumerate(value))
     if isinstance(value, datetime):
         return _freeze_datetime(value, where)
     if isinstance(value, date):
@@ -89,7 +106,7 @@ def _freeze(value: Any, where: str, level: int) -> Any:
     )
 
 
-def _freeze_datetime(value: datetime, where: str) -> datetime:
+def _freeze_datetime(value: datetime, where: object) -> datetime:
     offset = value.utcoffset()
     if offset is not None and offset % timedelta(minutes=1):
         raise ValueError(f"{where} has an offset of {offset}: TOML holds whole minutes only")
@@ -97,7 +114,7 @@ def _freeze_datetime(value: datetime, where: str) -> datetime:
     return datetime(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, zone)
 
 
-def integer(value: int, what: str) -> int:
+def integer(value: int, what: object) -> int:
     """Return ``value`` as exactly ``int``; TypeError if it is none (a bool is none), ValueError outside 64 bits."""
     if type(value) is not int:
         if isinstance(value, bool) or not isinstance(value, int):

@@ -104,7 +104,9 @@ class FileBackend:
 
     def peek(self, user_id: str) -> PetFleet | None:
         """Return the fleet as its file is now, without the lock; None if there is none."""
-        _, state = self._read(_Place(self._root, user_id), time.sleep)
+        place = _Place(self._root, user_id)
+        disk.refuse_link(place.directory)
+        _, state = self._read(place, time.sleep)
         if state.error is not None:
             raise own_copy(state.error)
         return state.fleet
@@ -119,6 +121,7 @@ class FileBackend:
             for entry in entries:
                 try:
                     check_user_id(entry.name)
+                    disk.refuse_link(entry.path)
                     found = disk.exists(os.path.join(entry.path, FLEET_FILE))
                 except (InvalidNameError, NotADirectoryError):
                     continue  # not ours
@@ -133,6 +136,7 @@ class FileBackend:
     # --- one commit --------------------------------------------------------------------------------------------------
 
     def _attempt(self, place: _Place, batch: Batch) -> bool:
+        disk.refuse_link(place.directory)
         lock = self._open_lock(place, batch)
         if lock is None:
             return True

@@ -166,6 +166,8 @@ def _open(path: str, *, create: bool) -> tuple[int, os.stat_result]:
         time.sleep(0.0001)
     try:
         if create:
+            if status.st_size == 0 and status.st_mode & 0o600 != 0o600:  # made just now, by such an umask
+                os.chmod(fd, 0o600)
             disk.adopt(fd, os.path.dirname(path))
     except BaseException:
         _close(fd)

@@ -18,7 +18,7 @@ _ORDINARY = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
-def text(value: str, what: str) -> str:
+def text(value: str, what: object) -> str:
     """Return ``value`` as exactly ``str``; TypeError if it is none, ValueError if UTF-8 cannot hold it."""
     if type(value) is not str:
         if not isinstance(value, str):
