@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import logging
 import os
 import secrets
 import sys
@@ -122,6 +123,7 @@ def main() -> int:
             print(f"{part.name}: left out, {why}", file=sys.stderr)
     if not able or (means.IN_CI and len(able) < len(options.only)):
         return 1
+    logging.getLogger("petfleet").addHandler(logging.NullHandler())  # recoveries are what it is about
     print(f"seed {options.seed}", flush=True)
     torture = _Torture(able, options.seed, options.minutes, options.directory)
     if options.round is not None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.proof import cuts, hostile, interference, kill, states
+from tests.proof import cuts, histories, hostile, interference, kill, machine, states
 from tests.proof.parts import Part
 
-PARTS: Final[tuple[Part, ...]] = (kill.PART, states.PART, cuts.PART, interference.PART, hostile.PART)
+PARTS: Final[tuple[Part, ...]] = (
+    kill.PART,
+    states.PART,
+    cuts.PART,
+    histories.PART,
+    machine.PART,
+    hostile.PART,
+    interference.PART,
+)
