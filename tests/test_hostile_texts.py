@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from petfleet import FleetFormatError, PetFleet, PetHandle, codec, dumps, loads
+from petfleet import FleetFormatError, PetFleet, PetHandle, codec, dumps, loads, toml
 
 HEAD = 'user_id = "ada"\n'
 BLOCK = '\n[[pets]]\npet_name = "a"\nrole = "r"\nmanifest_path = "m"\nlast_active = 7\n'
@@ -67,7 +67,7 @@ def test_refused_unparsed(
         # The good parts of the text may be read.
         return never_parse(part) if line in part or len(part) > 500 else tomllib.loads(part)
 
-    monkeypatch.setattr(codec, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
+    monkeypatch.setattr(toml, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
     with pytest.raises(FleetFormatError) as caught:
         loads(text)
     assert caught.value.expected == expected
@@ -81,7 +81,7 @@ def test_user_id_is_told_unparsed(line: str, expected: str, monkeypatch: pytest.
     def parse(part: str) -> dict[str, Any]:
         return never_parse(part) if len(part) > 300 else tomllib.loads(part)
 
-    monkeypatch.setattr(codec, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
+    monkeypatch.setattr(toml, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
     assert codec.user_id_in(PLACES["no pets"](line).encode()) in ("ada", None)
 
 
@@ -136,11 +136,11 @@ LIGHT = {
 @pytest.fixture
 def _low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that small texts reach."""
-    monkeypatch.setattr(codec, "_LIGHTEST_HEAVY", 1000)
-    monkeypatch.setattr(codec, "_MOST_TABLES", 1000)
-    monkeypatch.setattr(codec, "_MOST_PARTS", 1000)
-    monkeypatch.setattr(codec, "_MOST_VALUES", 2000)
-    monkeypatch.setattr(codec, "_MOST_STEPS", 25_000)
+    monkeypatch.setattr(toml, "LIGHTEST_HEAVY", 1000)
+    monkeypatch.setattr(toml, "_MOST_TABLES", 1000)
+    monkeypatch.setattr(toml, "_MOST_PARTS", 1000)
+    monkeypatch.setattr(toml, "_MOST_VALUES", 2000)
+    monkeypatch.setattr(toml, "_MOST_STEPS", 25_000)
 
 
 @pytest.mark.usefixtures("_low_limits")
@@ -156,7 +156,7 @@ def test_too_many_to_be_parsed(
         # The part before the first table may be looked at for the user_id.
         return never_parse(text) if len(text) > 300 else tomllib.loads(text)
 
-    monkeypatch.setattr(codec, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
+    monkeypatch.setattr(toml, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
     with pytest.raises(FleetFormatError) as caught:
         loads(text)
     assert caught.value.expected.startswith(expected)

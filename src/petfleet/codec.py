@@ -5,24 +5,17 @@ from __future__ import annotations
 import io
 import operator
 import re
-import tomllib
 from typing import Any, Final, NamedTuple, cast
 
 import tomli_w
 
+from petfleet import toml
 from petfleet.errors import FleetFormatError
 from petfleet.extra import same
 from petfleet.fleet import FLEET_KEYS, HANDLE_KEYS, PetFleet, PetHandle
 from petfleet.memory import Memory
 
 MOST_BYTES: Final = 16 * 1024 * 1024
-_MOST_NESTING: Final = 100  # brackets within brackets, and parts of one dotted key: both cost the parser dearly
-_MOST_TABLES: Final = 600_000  # tables and arrays: the parser makes up to a kilobyte of notes on each
-_MOST_PARTS: Final = 100_000  # of all dotted keys together: for each, notes on all the parts before it as well
-_MOST_VALUES: Final = 4_000_000  # at up to 4 us
-_MOST_STEPS: Final = 16_000_000  # for each value the parser walks all parts of the header above
-_LIGHTEST_HEAVY: Final = 200_000  # characters, below which no text has so many of anything
-_MOST_DIGITS: Final = 4300  # of a number, as int() has it; the parser's own look at it takes 140 bytes a digit
 
 # The text of one pet, and the handle that it means. It cannot be stale: whole texts are compared. Pets with unknown
 # keys stay out of it. In the other direction, a handle carries its own text.
@@ -101,7 +94,7 @@ def confirm(text: str, fleet: PetFleet) -> None:
     try:
         if _is_of_checked_pieces(text, fleet):
             if _may_be_heavy(len(text), fleet):
-                _check_weight(text)
+                toml.check_weight(text)
             return
         same_fleet = _same_fleet(loads(text), fleet)
     except FleetFormatError as error:
@@ -111,7 +104,7 @@ def confirm(text: str, fleet: PetFleet) -> None:
 
 
 def _may_be_heavy(size: int, fleet: PetFleet) -> bool:
-    return size >= _LIGHTEST_HEAVY and any(map(_extra_of, fleet.pets))
+    return size >= toml.LIGHTEST_HEAVY and any(map(_extra_of, fleet.pets))
 
 
 def _is_of_checked_pieces(text: str, fleet: PetFleet) -> bool:
@@ -156,7 +149,7 @@ def loads(text: str | bytes, *, user_id: str | None = None) -> PetFleet:
         fleet = _parse_document(source)
     if user_id is not None and fleet.user_id != user_id:
         raise FleetFormatError(
-            None, f"user_id = {user_id!r}, found {_shown(fleet.user_id)}", _Lines(source).of("user_id"), None
+            None, f"user_id = {user_id!r}, found {_shown(fleet.user_id)}", toml.Lines(source).of("user_id"), None
         )
     return fleet
 
@@ -170,8 +163,8 @@ def user_id_in(data: bytes) -> str | None:
     first_table = _BRACKET_LINE.search(source)
     for part in (source, source[: first_table.start()] if first_table else ""):
         try:
-            _check_weight(part)
-            found = _toml(_Lines(part)).get("user_id")
+            toml.check_weight(part)
+            found = toml.parse(toml.Lines(part)).get("user_id")
         except FleetFormatError:
             continue
         return found if isinstance(found, str) else None
@@ -372,7 +365,7 @@ def _parse_blocks(source: str) -> PetFleet | None:
     # Pets without unknown keys, however many, are light.
     if None in pets or not _PLAIN_HEAD.fullmatch(head):
         try:
-            _check_weight(source)
+            toml.check_weight(source)
         except FleetFormatError:
             return None
         for index, handle in enumerate(pets):
@@ -402,7 +395,7 @@ def _parse_block(block: str) -> PetHandle | None:
     if _BRACKET_LINE.search(block):
         return None  # a table of the document, not of this pet
     try:
-        fields = _toml(_Lines(block))
+        fields = toml.parse(toml.Lines(block))
         handle = PetHandle(extra=_unknown(fields, HANDLE_KEYS), **_known(fields, HANDLE_KEYS))
     # Of the full parser's errors none is lost: it now reads the whole text and raises its own.
     except (TypeError, ValueError, RecursionError):
@@ -420,7 +413,7 @@ def _parse_head(head: str, pets: list[PetHandle]) -> PetFleet | None:
             return None if bool(no_pets) == bool(pets) else PetFleet(user_id, pets, active_pet)
         if not pets:
             return None
-        fields = _toml(_Lines(head))
+        fields = toml.parse(toml.Lines(head))
         if "pets" in fields:
             return None
         return PetFleet(fields["user_id"], pets, fields.get("active_pet"), _unknown(fields, FLEET_KEYS))
@@ -437,9 +430,9 @@ def _unknown(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
 
 
 def _parse_document(source: str) -> PetFleet:
-    _check_weight(source)
-    lines = _Lines(source)
-    document = _toml(lines)
+    toml.check_weight(source)
+    lines = toml.Lines(source)
+    document = toml.parse(lines)
     user_id = _field(document, "user_id", str, lines)
     active_pet = _field(document, "active_pet", str, lines) if "active_pet" in document else None
     tables = _field(document, "pets", list, lines)
@@ -447,10 +440,10 @@ def _parse_document(source: str) -> PetFleet:
     try:
         return PetFleet(user_id, pets, active_pet, _unknown(document, FLEET_KEYS))
     except (TypeError, ValueError) as error:
-        raise FleetFormatError(None, f"a fleet that can be stored ({_brief(error)})") from error
+        raise FleetFormatError(None, f"a fleet that can be stored ({toml.brief(error)})") from error
 
 
-def _parse_pet(table: object, lines: _Lines, index: int) -> PetHandle:
+def _parse_pet(table: object, lines: toml.Lines, index: int) -> PetHandle:
     if not isinstance(table, dict):
         raise FleetFormatError(None, f"a table for pet {index + 1}, found {_shown(table)}", lines.of("pets"))
     try:
@@ -464,13 +457,13 @@ def _parse_pet(table: object, lines: _Lines, index: int) -> PetHandle:
     except FleetFormatError:
         raise
     except (TypeError, ValueError) as error:
-        raise FleetFormatError(None, f"a pet that can be stored ({_brief(error)})", lines.of_pet(index)) from error
+        raise FleetFormatError(None, f"a pet that can be stored ({toml.brief(error)})", lines.of_pet(index)) from error
 
 
 _TYPE_NAMES = {str: "a string", int: "an integer of 64 bits", list: "an array of tables"}
 
 
-def _field(table: dict[str, Any], name: str, kind: type, lines: _Lines, index: int | None = None) -> Any:
+def _field(table: dict[str, Any], name: str, kind: type, lines: toml.Lines, index: int | None = None) -> Any:
     owner = "" if index is None else f" of pet {index + 1}"
     if name not in table:
         line = None if index is None else lines.of_pet(index)
@@ -487,125 +480,3 @@ def _shown(value: object) -> str:
         return f"{value!r:.100}"
     except (RecursionError, ValueError):  # deep nesting, or an integer of thousands of digits
         return f"a {type(value).__name__} beyond printing"
-
-
-def _brief(reason: object) -> str:
-    """Return the reason for an error, cut where it quotes a name of megabytes."""
-    text = str(reason)
-    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
-
-
-_LONGEST_REASON: Final = 300
-_AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-
-
-def _toml(lines: _Lines) -> dict[str, Any]:
-    _check_nesting(lines)
-    source = lines.source
-    try:
-        return tomllib.loads(source)
-    except RecursionError:
-        raise FleetFormatError(None, "less deeply nested TOML") from None
-    except ValueError as error:  # TOMLDecodeError, or int() refusing thousands of digits
-        reason = str(error)
-        at = _AT.search(reason)
-        if at is None:
-            raise FleetFormatError(None, f"valid TOML ({_brief(reason)})") from None
-        if at[1] is None:
-            line, column = source.count("\n") + 1, len(source) - source.rfind("\n")
-        else:
-            line, column = int(at[1]), int(at[2])
-        raise FleetFormatError(None, f"valid TOML ({_brief(reason[: at.start()])})", line, column) from None
-
-
-# Strings and comments, as TOML delimits them. An unterminated one runs to where it must have ended, so that no text
-# makes this scan twice; the parser refuses it anyway.
-_OPAQUE = re.compile(
-    r'"""(?:[^"\\]++|\\.|"(?!""))*+(?:"{3,5}|\\?\Z)'
-    r"|'''(?:[^']++|'(?!''))*+(?:'{3,5}|\Z)"
-    r'|"(?:[^"\\\n]++|\\[^\n])*+"?'
-    r"|'[^'\n]*+'?"
-    r"|#[^\n]*+",
-    re.DOTALL,
-)
-# All parts of a dotted key but the last, and the sign behind that: matched whole, so that no part is looked at twice.
-_DOTTED = re.compile(
-    r'(?<![A-Za-z0-9_"-])((?:(?:[A-Za-z0-9_-]++|"")[ \t]*+\.[ \t]*+)++)(?:[A-Za-z0-9_-]++|"")?+[ \t]*+([]=]?)'
-)
-_LONG_NUMBER = re.compile(r"(?<![\w.:+-])[+-]?[0-9][\w.:+-]{%d}" % _MOST_DIGITS)  # noqa: UP031 - braces
-_BRACKET = re.compile(r"[][{}]")
-
-
-def _check_nesting(lines: _Lines) -> None:
-    """Refuse what is cheap to write and dear to parse: deep nesting, keys of very many parts, numbers of megabytes."""
-    level = 0
-    for bracket in _BRACKET.finditer(lines.skeleton):
-        level += 1 if bracket[0] in "[{" else -1
-        if level > _MOST_NESTING:
-            raise FleetFormatError(None, f"at most {_MOST_NESTING} levels of nesting", lines.at(bracket))
-    for key in _DOTTED.finditer(lines.skeleton):
-        if key[1].count(".") >= _MOST_NESTING:
-            raise FleetFormatError(None, f"keys of at most {_MOST_NESTING} parts", lines.at(key))
-    number = _LONG_NUMBER.search(lines.skeleton)
-    if number is not None:
-        raise FleetFormatError(None, f"numbers of at most {_MOST_DIGITS} digits", lines.at(number))
-
-
-def _check_weight(source: str) -> None:
-    """Refuse what would take the parser minutes or gigabytes by sheer number, whichever way the text is then read."""
-    if len(source) < _LIGHTEST_HEAVY:
-        return
-    skeleton = _Lines(source).skeleton
-    tables, parts, deepest = skeleton.count("[") + skeleton.count("{"), 0, 1
-    for key in _DOTTED.finditer(skeleton):
-        length = key[1].count(".") + 1
-        if key[2]:  # otherwise a number
-            parts += length
-        if key[2] == "]":
-            deepest = max(deepest, length)
-    if tables > _MOST_TABLES:
-        raise FleetFormatError(None, f"at most {_MOST_TABLES} tables and arrays, not {tables}")
-    if parts > _MOST_PARTS:
-        raise FleetFormatError(None, f"at most {_MOST_PARTS} parts of dotted keys, not {parts}")
-    values = skeleton.count("=") + skeleton.count(",")
-    most = min(_MOST_VALUES, _MOST_STEPS // deepest)
-    if values > most:
-        raise FleetFormatError(None, f"at most {most} values below headers of {deepest} parts, not {values}")
-
-
-class _Lines:
-    """Where in a text things stand, as far as a look at its lines can tell."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        # The same lines with the strings emptied and the comments gone.
-        self.skeleton = _OPAQUE.sub(
-            lambda opaque: ("" if opaque[0][0] == "#" else '""') + "\n" * opaque[0].count("\n"), source
-        )
-
-    def at(self, found: re.Match[str]) -> int:
-        """Return the line of something found in the skeleton."""
-        return self.skeleton.count("\n", 0, found.start()) + 1
-
-    def of_pet(self, index: int) -> int | None:
-        """Return the line of the header of the pet at ``index``."""
-        lines = ["".join(line.split()) for line in self._lines()]
-        if '[[""]]' in lines:
-            return None  # a quoted header may be one of them
-        headers = [number for number, line in enumerate(lines, 1) if line == "[[pets]]"]
-        return headers[index] if index < len(headers) else None
-
-    def of(self, name: str, index: int | None = None) -> int | None:
-        """Return the line that sets ``name`` at the top, or in the pet at ``index``."""
-        first = 0 if index is None else self.of_pet(index)
-        if first is None:
-            return None
-        for number, line in enumerate(self._lines()[first:], first + 1):
-            if line.startswith("[") and (index is not None or name != "pets"):
-                return None
-            if line.strip("[]").partition("=")[0].strip() == name:
-                return number
-        return None
-
-    def _lines(self) -> list[str]:
-        return [line.strip() for line in self.skeleton.split("\n")]
