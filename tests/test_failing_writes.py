@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -240,3 +242,58 @@ def test_a_fleet_too_large_in_our_own_layout_can_be_made_smaller(
     with pytest.raises(ValueError, match="150 are allowed"):
         commit(backend, lambda stored: stored and stored.with_last_active("a", 2), Kind.CHANGE)
     assert commit(backend, lambda stored: stored and stored.without_pet("a"), Kind.CHANGE) == loaded.without_pet("a")
+
+
+@pytest.mark.parametrize(
+    ("call", "where"),
+    [("fstat", LOCK), ("fstat", FLEET), ("close", FLEET), ("chmod", "TEMPORARY"), ("close", "TEMPORARY")],
+)
+def test_an_error_of_a_call_on_a_descriptor_names_the_file(
+    backend: FileBackend, system: RecordingOS, path: Path, call: str, where: str
+) -> None:
+    """The system gives no name for it, or the descriptor's number."""
+    commit(backend, add("mira"))
+    path.chmod(0o640)
+
+    def before(name: str, called: str) -> None:
+        if (name, called) == (call, where):
+            raise OSError(errno.EIO, "refused", *([7] if name == "chmod" else []))
+
+    system.before = before
+    with pytest.raises(OSError, match="refused") as caught:
+        commit(backend, add("otto"))
+    assert isinstance(caught.value.filename, str)
+    assert Path(caught.value.filename).parent == path.parent
+
+
+def test_an_interrupted_close_is_done(backend: FileBackend, system: RecordingOS) -> None:
+    """The system has closed the file all the same, and says so to no one's use."""
+
+    def before(name: str, where: str) -> None:
+        if name == "close":
+            raise InterruptedError(errno.EINTR, "interrupted")
+
+    system.before = before
+    assert commit(backend, add("mira")) is not None
+
+
+def test_a_root_made_again_is_synced_although_making_the_rest_failed(
+    backend: FileBackend, system: RecordingOS, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have the number of the one before, whose name was durable."""
+    number = SimpleNamespace(st_dev=1, st_ino=1, st_uid=0, st_gid=0)
+    monkeypatch.setattr(system, "stat", lambda path: number, raising=False)
+    commit(backend, add("mira"))
+    shutil.rmtree(root)
+
+    def before(name: str, where: str) -> None:
+        if (name, where) == ("mkdir", "u") and root.exists():
+            raise OSError(errno.ENOSPC, "refused")
+
+    system.before = before
+    with pytest.raises(OSError, match="refused"):
+        commit(backend, add("mira"))
+    system.before = lambda name, where: None
+    system.calls.clear()
+    commit(backend, add("mira"))
+    assert ("fsync", "above") in system.calls

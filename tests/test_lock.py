@@ -93,6 +93,27 @@ def test_a_marker_replaces_a_longer_one(name: str, monkeypatch: pytest.MonkeyPat
     ours.close()
 
 
+def test_a_marker_that_is_read_in_pieces_is_read_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of one would count as none, and the recovery that it asks for be left out."""
+    ours = UserLock(name, create=True)
+    assert ours.marker() is None
+    ours.mark_writing()
+    whole = ours.marker()
+
+    class System:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+        def read(self, fd: int, most: int) -> bytes:
+            return os.read(fd, min(most, 7))
+
+    for module in (lock, disk):
+        monkeypatch.setattr(module, "os", System())
+    assert ours.marker() == whole
+    assert whole is not None
+    ours.close()
+
+
 def test_the_path_must_still_mean_the_locked_file(name: str) -> None:
     """Unlinked or replaced, it does not."""
     ours = UserLock(name, create=True)
@@ -187,7 +208,8 @@ def test_an_error_on_the_descriptor_names_the_file(
             return getattr(os, called)
 
     with monkeypatch.context() as patch:
-        patch.setattr(lock, "os", System())
+        for module in (lock, disk):
+            patch.setattr(module, "os", System())
         with pytest.raises(OSError, match="Input/output error") as caught:
             call(ours)
     assert (caught.value.errno, caught.value.filename) == (errno.EIO, name)

@@ -71,8 +71,9 @@ def open_regular(path: str, flags: int, mode: int = 0o600) -> tuple[int, os.stat
     try:
         status = os.fstat(fd)
         _refuse_irregular(path, status)
-    except BaseException:
-        os.close(fd)
+    except BaseException as error:
+        put_name(error, path)
+        close(fd, path)
         raise
     return fd, status
 
@@ -109,7 +110,7 @@ def read(path: str, most_bytes: int) -> Stored | None:
         put_name(error, path)
         raise
     finally:
-        os.close(fd)
+        close(fd, path)
 
 
 def _read_all(fd: int, size: int, most_bytes: int) -> bytes | None:
@@ -121,6 +122,14 @@ def _read_all(fd: int, size: int, most_bytes: int) -> bytes | None:
         data += more
         if len(data) > most_bytes:
             return None
+    return data
+
+
+def read_some(fd: int, most: int) -> bytes:
+    """Return what comes next in a file, ``most`` bytes unless it ends before: a read may return less than there is."""
+    data = os.read(fd, most)
+    while 0 < len(data) < most and (more := os.read(fd, most - len(data))):
+        data += more
     return data
 
 
@@ -185,7 +194,7 @@ def write_new(path: str, data: bytes, like: os.stat_result | None) -> str:
         put_name(error, path)
         raise
     finally:
-        os.close(fd)
+        close(fd, path)
 
 
 def adopt(target: int | str, like: os.stat_result | str) -> None:
@@ -299,7 +308,7 @@ class Directory:
     def close(self) -> None:
         """Close it."""
         if self._fd >= 0:
-            os.close(self._fd)
+            close(self._fd, self._path)
 
 
 def sync_directory(path: str) -> None:
@@ -320,7 +329,7 @@ def sync_file(path: str) -> None:
         put_name(error, path)
         raise
     finally:
-        os.close(fd)
+        close(fd, path)
 
 
 def _sync(fd: int) -> None:
@@ -335,7 +344,18 @@ def _sync(fd: int) -> None:
     os.fsync(fd)
 
 
-def put_name(error: OSError, path: str) -> None:
-    """Put the file's name into the error of a call on a descriptor, which has none."""
-    if error.filename is None:
+def close(fd: int, path: str) -> None:
+    """Close a file."""
+    try:
+        os.close(fd)
+    except InterruptedError:
+        pass  # closed all the same: Linux closes first, and to close it again might hit another thread's file
+    except OSError as error:
+        put_name(error, path)
+        raise
+
+
+def put_name(error: BaseException, path: str) -> None:
+    """Put the file's name into the system's error of a call on a descriptor, which has none, or a number for one."""
+    if isinstance(error, OSError) and not isinstance(error.filename, str):
         error.filename = path

@@ -161,7 +161,11 @@ class FileBackend:
         except FileNotFoundError:
             pass
         if batch.may_create():
-            made = disk.make_directories(place.directory)
+            try:
+                made = disk.make_directories(place.directory)
+            except BaseException:
+                self._anchored = None  # as below: it may have come as far as the root
+                raise
             if made > 1:
                 self._anchored = None  # a root made again may have the number of the one before
         else:

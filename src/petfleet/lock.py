@@ -69,7 +69,7 @@ class UserLock:
         """Return the marker, or None where no petfleet has left one."""
         try:
             os.lseek(self._fd, _MARKER_AT, os.SEEK_SET)
-            found = _MARKER.match(os.read(self._fd, _MARKER_BYTES))
+            found = _MARKER.match(disk.read_some(self._fd, _MARKER_BYTES))
         except OSError as error:
             disk.put_name(error, self.path)
             raise
@@ -98,8 +98,11 @@ class UserLock:
                 # Closing is not enough: a child forked in between may still hold a copy of the descriptor.
                 unlock_descriptor(self._fd)
                 self._held = False
+        except OSError as error:
+            disk.put_name(error, self.path)
+            raise
         finally:
-            _close(self._fd)
+            _close(self._fd, self.path)
 
 
 def holder(path: str) -> str | None:
@@ -162,20 +165,21 @@ def _open(path: str, *, create: bool) -> tuple[int, os.stat_result]:
         if _forks.begun == forks:
             break
         # A child may have got a copy before the number was noted, and would keep this lock alive: take another.
-        _close(fd)
+        _close(fd, path)
         time.sleep(0.0001)
     try:
         if create:
             if status.st_size == 0 and status.st_mode & 0o600 != 0o600:  # made just now, by such an umask
                 os.chmod(fd, 0o600)
             disk.adopt(fd, os.path.dirname(path))
-    except BaseException:
-        _close(fd)
+    except BaseException as error:
+        disk.put_name(error, path)
+        _close(fd, path)
         raise
     return fd, status
 
 
-def _close(fd: int) -> None:
+def _close(fd: int, path: str) -> None:
     # In this order: a child must never close a number that by then means another file.
     _descriptors.discard(fd)
-    os.close(fd)
+    disk.close(fd, path)
