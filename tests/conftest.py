@@ -14,7 +14,7 @@ import pytest
 import trio
 
 import petfleet
-from petfleet import FleetStore, PetHandle, disk, files, lock
+from petfleet import FleetStore, PetHandle, disk, files, lock, reading
 from petfleet.files import FileBackend
 from tests.recording import RecordingOS
 
@@ -56,9 +56,9 @@ def path(root: Path) -> Path:
 
 @pytest.fixture
 def system(root: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingOS:
-    """Put a recording ``os`` under disk, lock and files."""
+    """Put a recording ``os`` under disk, lock, files and reading."""
     recording = RecordingOS(root)
-    for module in (disk, lock, files):
+    for module in (disk, lock, files, reading):
         monkeypatch.setattr(module, "os", recording)
     return recording
 
@@ -105,9 +105,9 @@ class _Guarded:
 @pytest.fixture(autouse=True)
 def never_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail on any call of the operating system that petfleet makes from an event loop's thread."""
-    for module in (disk, lock, files):
+    for module in (disk, lock, files, reading):
         monkeypatch.setattr(module, "os", _Guarded(os))
-    for module in (disk, lock, files, petfleet.batching):
+    for module in (disk, lock, reading, petfleet.batching):
         monkeypatch.setattr(module, "time", _Sleepless())
     for name in ("lock_descriptor", "unlock_descriptor"):
         monkeypatch.setattr(lock, name, getattr(_Guarded(__import__("filelock")), name))

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
-from petfleet import FleetFormatError, FleetStore, PetFleet, codec, disk, dumps, files, fleet_path, loads
+from petfleet import FleetFormatError, FleetStore, PetFleet, codec, disk, dumps, fleet_path, loads, reading
 from petfleet.changes import Change, Kind
 from petfleet.files import FileBackend
 from tests.committing import OneBatch, add, commit, leave_dead_writer, load
@@ -47,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock.time = lambda: clock.now
     clock.monotonic = lambda: clock.up
     clock.sleep = lambda seconds: None
-    monkeypatch.setattr(files, "time", clock)
+    monkeypatch.setattr(reading, "time", clock)
     return clock
 
 
@@ -277,7 +277,7 @@ async def test_a_pause_leaves_the_other_users_a_worker(root: Path, monkeypatch: 
     whole = path.read_bytes()
     gate = Gate()
     monkeypatch.setattr("petfleet.batching.time.sleep", gate.before(lambda seconds: None))
-    monkeypatch.setattr(files, "_TORN_SECONDS", 3600)
+    monkeypatch.setattr(reading, "_TORN_SECONDS", 3600)
     path.write_bytes(b"")
     workers = store._batching._workers
     assert workers is not None
@@ -294,7 +294,7 @@ async def test_a_pause_leaves_the_other_users_a_worker(root: Path, monkeypatch: 
 
 async def test_no_reader_meets_the_old_programs_half_written_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a process that pauses after it has truncated and within its writing, every read is of one version."""
-    monkeypatch.setattr(files, "_TORN_SECONDS", 30)  # however busy the machine is
+    monkeypatch.setattr(reading, "_TORN_SECONDS", 30)  # however busy the machine is
     path = fleet_path("user", root)
     path.parent.mkdir(parents=True)
     rewrite(path, version(0))

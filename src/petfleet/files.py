@@ -4,47 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from petfleet import changes, codec, disk, logs
 from petfleet.changes import ABSENT, Batch, Change, Kind, State
-from petfleet.errors import FleetFormatError, InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
+from petfleet.errors import InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
 from petfleet.fleet import PetFleet
-from petfleet.layout import FLEET_FILE, LOCK_FILE
+from petfleet.layout import FLEET_FILE, Place
 from petfleet.lock import UserLock, holder
 from petfleet.memory import Memory
 from petfleet.names import check_user_id
+from petfleet.reading import Reader, identity
 
 _MOST_RESTARTS: Final = 20  # before a commit gives way, as if the lock were busy
-# Seconds. The old program truncates the file and writes it in place: what cannot be parsed and is empty, or was written
-# to no longer ago than this, is read again for no longer than this.
-_TORN_SECONDS: Final = 0.1
-_TORN_PAUSE: Final = 0.002  # seconds between two of these reads
 
 
 class _OvertakenError(Exception):
     """The lock, the directory or the file was replaced under the commit; nothing has happened."""
-
-
-class _Known(NamedTuple):
-    """The last bytes that a user's commit saw, and what they mean."""
-
-    data: bytes | None
-    state: State
-
-
-class _Place:
-    """Where one user's files are."""
-
-    __slots__ = ("directory", "fleet", "lock", "user_id")
-
-    def __init__(self, root: str, user_id: str) -> None:
-        self.user_id = user_id
-        self.directory = f"{root}{os.sep}{user_id}"
-        self.fleet = f"{self.directory}{os.sep}{FLEET_FILE}"
-        self.lock = f"{self.directory}{os.sep}{LOCK_FILE}"
 
 
 class FileBackend:
@@ -52,10 +29,8 @@ class FileBackend:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        # Bytes are compared, so this cannot be stale.
-        self._known: Memory[str, _Known] = Memory(1024, 8 * 1024 * 1024)
+        self._reader = Reader()
         self._swept: Memory[str, bool] = Memory(2048, 1024 * 1024)  # whose leftovers of a power cut were looked for
-        self._waited_for: Memory[str, str] = Memory(2048, 1024 * 1024)  # a user's file that stayed torn: its identity
         self._anchored: tuple[int, int] | None = None  # the root whose own name is known to be durable
 
     # --- what the rooms above call -----------------------------------------------------------------------------------
@@ -69,7 +44,7 @@ class FileBackend:
         Raises:
             OSError, FleetFormatError: the whole batch fails; nothing was changed.
         """
-        place = _Place(self._root, user_id)
+        place = Place(self._root, user_id)
         vanished: FileNotFoundError | None = None
         for _ in range(_MOST_RESTARTS):
             try:
@@ -88,7 +63,7 @@ class FileBackend:
     def is_free(self, user_id: str) -> bool:
         """Return whether the user's lock could be had just now."""
         try:
-            lock = UserLock(_Place(self._root, user_id).lock, create=False)
+            lock = UserLock(Place(self._root, user_id).lock, create=False)
         except FileNotFoundError:
             return True
         try:
@@ -98,15 +73,15 @@ class FileBackend:
 
     def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
         """Return what makes the errors of calls that waited in vain for this user's lock, from the seconds waited."""
-        path = _Place(self._root, user_id).lock
+        path = Place(self._root, user_id).lock
         held_by = holder(path)
         return lambda waited: LockTimeoutError(path, waited, held_by)
 
     def peek(self, user_id: str) -> PetFleet | None:
         """Return the fleet as its file is now, without the lock; None if there is none."""
-        place = _Place(self._root, user_id)
+        place = Place(self._root, user_id)
         disk.refuse_link(place.directory)
-        _, state = self._read(place, time.sleep)
+        _, state = self._reader.read(place)
         if state.error is not None:
             raise own_copy(state.error)
         return state.fleet
@@ -135,7 +110,7 @@ class FileBackend:
 
     # --- one commit --------------------------------------------------------------------------------------------------
 
-    def _attempt(self, place: _Place, batch: Batch) -> bool:
+    def _attempt(self, place: Place, batch: Batch) -> bool:
         disk.refuse_link(place.directory)
         lock = self._open_lock(place, batch)
         if lock is None:
@@ -154,7 +129,7 @@ class FileBackend:
             # What was committed stays committed, whatever becomes of the lock.
             _tidy(lock.close)
 
-    def _open_lock(self, place: _Place, batch: Batch) -> UserLock | None:
+    def _open_lock(self, place: Place, batch: Batch) -> UserLock | None:
         """Open the user's lock file; None if there is nothing to lock, and the batch was answered."""
         try:
             return UserLock(place.lock, create=False)
@@ -192,7 +167,7 @@ class FileBackend:
         lock.fresh = made > 0
         return lock
 
-    def _commit(self, place: _Place, lock: UserLock, batch: Batch) -> None:
+    def _commit(self, place: Place, lock: UserLock, batch: Batch) -> None:
         taken = batch.take()
         if not self._swept.get(place.user_id):
             self._swept.put(place.user_id, _tidy(disk.sweep, place.fleet), len(place.user_id))
@@ -207,7 +182,7 @@ class FileBackend:
             except (_OvertakenError, FileNotFoundError):
                 raise
             except UnconfirmedCommitError as error:
-                self._known.forget(place.user_id)
+                self._reader.forget(place)
                 changes.fail(taken[first:], error, None)
                 return
             except Exception as error:  # noqa: BLE001 - it goes to the calls
@@ -218,61 +193,13 @@ class FileBackend:
         if after.absent:
             self._leave_nothing(place, sync=after is not before or _any_deletes(taken))
         else:
-            # A fleet holds about three times the bytes of its text.
-            self._known.put(place.user_id, _Known(data, after), 4 * len(data or b""))
+            self._reader.remember(place, data, after)
 
-    def _read(self, place: _Place, pause: Callable[[float], None]) -> tuple[disk.Stored | None, State]:
-        """Read the fleet file and say what it means; again, while it looks as if something were rewriting it."""
-        give_up = time.monotonic() + _TORN_SECONDS
-        while True:
-            # Of before the read: to be held up after it makes no file look old, and uses up no one's last try.
-            began, now = time.monotonic(), time.time()
-            stored = disk.read(place.fleet, codec.MOST_BYTES)
-            state = self._state(place, stored)
-            if stored is None or stored.data is None or state.error is None or not state.overwritable:
-                return stored, state
-            if not self._may_be_torn(place, stored, now - _TORN_SECONDS):
-                return stored, state
-            if began > give_up:
-                self._waited_for.put(place.user_id, _identity(stored), len(place.user_id))
-                return stored, state
-            pause(_TORN_PAUSE)
-
-    def _may_be_torn(self, place: _Place, stored: disk.Stored, since: float) -> bool:
-        """Return whether a file that means no fleet may just be being rewritten, or was at that time."""
-        if self._waited_for.get(place.user_id) == _identity(stored):
-            return False
-        if not stored.data:
-            return True  # however old it looks: a truncated file gets its size first, and its time up to 20 ms later
-        try:
-            # Not by its time when it was opened: it may have been truncated between that and the read.
-            written = os.lstat(place.fleet).st_mtime
-        except FileNotFoundError:
-            return True
-        return since <= written <= time.time() + _TORN_SECONDS
-
-    def _state(self, place: _Place, stored: disk.Stored | None) -> State:
-        if stored is None:
-            return ABSENT
-        known = self._known.get(place.user_id)
-        if known is not None and stored.data is not None and known.data == stored.data:
-            return known.state
-        if stored.data is None:
-            size = stored.status.st_size
-            too_large = FleetFormatError(place.fleet, f"at most {codec.MOST_BYTES} bytes, not {size}")
-            return State(error=too_large, overwritable=True)
-        try:
-            return State(codec.loads(stored.data, user_id=place.user_id))
-        except FleetFormatError as error:
-            located = FleetFormatError(place.fleet, error.expected, error.line, error.column)
-            owner = codec.user_id_in(stored.data)
-            return State(error=located, overwritable=owner is None or owner == place.user_id)
-
-    def _read_durable(self, place: _Place, lock: UserLock, batch: Batch) -> tuple[disk.Stored | None, State]:
+    def _read_durable(self, place: Place, lock: UserLock, batch: Batch) -> tuple[disk.Stored | None, State]:
         """Read the fleet file, and make sure that what was read is on disk."""
         marker = lock.marker()
-        stored, state = self._read(place, batch.pause)
-        if marker is not None and marker.state == "clean" and marker.note == _identity(stored):
+        stored, state = self._reader.read(place, batch.pause)
+        if marker is not None and marker.state == "clean" and marker.note == identity(stored):
             return stored, state
         if marker is None and stored is None and lock.fresh:
             return stored, state
@@ -286,12 +213,12 @@ class FileBackend:
         logs.warning("%s: recovering after %s did not finish writing", place.fleet, marker.note)
         disk.sweep(place.fleet)
         written = self._write(place, lock, stored, None if stored is None else stored.data, confirmed=False)
-        stored, state = self._read(place, batch.pause)
-        if _identity(stored) != written:
+        stored, state = self._reader.read(place, batch.pause)
+        if identity(stored) != written:
             raise _OvertakenError  # what stands there now is not what was synced
         return stored, state
 
-    def _sync_foreign(self, place: _Place, lock: UserLock, stored: disk.Stored | None) -> None:
+    def _sync_foreign(self, place: Place, lock: UserLock, stored: disk.Stored | None) -> None:
         _tidy(disk.sweep, place.fleet)  # others may have emptied the marker of a writer that died
         try:
             if stored is not None:
@@ -305,10 +232,10 @@ class FileBackend:
         except OSError:
             _tidy(lock.mark_writing)  # so that the next holder writes it anew
             raise
-        _tidy(lock.mark_clean, _identity(stored))
+        _tidy(lock.mark_clean, identity(stored))
 
     def _write(
-        self, place: _Place, lock: UserLock, stored: disk.Stored | None, data: bytes | None, *, confirmed: bool
+        self, place: Place, lock: UserLock, stored: disk.Stored | None, data: bytes | None, *, confirmed: bool
     ) -> str:
         """Put ``data`` durably in the place of what was read (None removes it), and return the identity of the outcome.
 
@@ -318,10 +245,10 @@ class FileBackend:
         try:
             lock.mark_writing()
             temporary = disk.temporary_name(place.fleet)
-            identity = _identity(None)
+            outcome = identity(None)
             try:
                 if data is not None:
-                    identity = disk.write_new(temporary, data, stored and stored.status)
+                    outcome = disk.write_new(temporary, data, stored and stored.status)
                 if not lock.is_at_path() or not disk.unchanged(place.fleet, stored):
                     raise _OvertakenError
                 if data is not None:
@@ -332,7 +259,7 @@ class FileBackend:
                 # The old file stands. Unless it was durable and nothing is left beside it, the marker stays too, for
                 # the next holder to recover.
                 if _tidy(disk.remove, temporary) and confirmed:
-                    _tidy(lock.mark_clean, _identity(stored))
+                    _tidy(lock.mark_clean, identity(stored))
                 raise
             try:
                 directory.sync()
@@ -343,8 +270,8 @@ class FileBackend:
                 if not confirmed:
                     raise  # in a recovery: nothing of the calls has been tried yet
                 raise UnconfirmedCommitError(place.fleet) from error
-            _tidy(lock.mark_clean, identity)
-            return identity
+            _tidy(lock.mark_clean, outcome)
+            return outcome
         finally:
             _tidy(directory.close)
 
@@ -364,9 +291,9 @@ class FileBackend:
         except FileNotFoundError:
             pass  # someone has moved the root or removed it; which names are durable now is up to them
 
-    def _leave_nothing(self, place: _Place, *, sync: bool) -> None:
+    def _leave_nothing(self, place: Place, *, sync: bool) -> None:
         """Remove what is left of a user without a fleet, except for files that are not ours."""
-        self._known.forget(place.user_id)
+        self._reader.forget(place)
         _tidy(disk.sweep, place.fleet)
         if _tidy(disk.remove, place.lock) and _tidy(disk.remove_directory, place.directory) and sync:
             _tidy(disk.sync_directory, self._root)
@@ -383,10 +310,6 @@ def _encode(state: State) -> bytes | None:
 
 def _any_deletes(calls: Sequence[Change]) -> bool:
     return any(change.kind is Kind.DELETE for change in calls)
-
-
-def _identity(stored: disk.Stored | None) -> str:
-    return "none" if stored is None else disk.identity(stored.status, stored.data)
 
 
 def _sync_ancestor(path: str) -> None:

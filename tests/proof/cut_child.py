@@ -15,15 +15,17 @@ from typing import Any, Final
 
 import anyio
 
-from petfleet import FleetStore, PetFleet, codec, disk, dumps, lock
+from petfleet import FleetStore, PetFleet, disk, dumps, lock
+from petfleet.changes import Batch, State
 from petfleet.files import FileBackend
+from petfleet.layout import Place
 from tests.proof.cut_script import script
 
 POINTS: Final = {
     "marked": (lock.UserLock, "mark_writing"),
     "written": (disk, "write_new"),
     "renamed": (disk, "rename"),
-    "removed": (disk, "remove"),
+    "removed": (os, "unlink"),
     "swept": (disk, "sweep"),
     "synced": (disk.Directory, "sync"),
 }
@@ -120,8 +122,8 @@ def _sync_no(left_out: Callable[[int], bool]) -> None:
 
 
 def _recover_nothing() -> None:
-    def read(backend: FileBackend, place: Any, lock: object) -> disk.Stored | None:
-        return disk.read(place.fleet, codec.MOST_BYTES)
+    def read(backend: FileBackend, place: Place, lock: object, batch: Batch) -> tuple[disk.Stored | None, State]:
+        return backend._reader.read(place, batch.pause)
 
     FileBackend._read_durable = read  # type: ignore[assignment, method-assign]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from unittest import mock
 
-from petfleet import FleetFormatError, PetFleet, disk, dumps, files, lock
+from petfleet import FleetFormatError, PetFleet, disk, dumps, files, lock, reading
 from petfleet.changes import Change, Kind
 from petfleet.files import FileBackend
 from tests.committing import OneBatch, add, commit, delete, leave_dead_writer, load
@@ -125,7 +125,7 @@ def _interposed(root: Path) -> Iterator[RecordingOS]:
     """Put a recording ``os`` under petfleet's blocking rooms."""
     system = RecordingOS(root)
     with ExitStack() as patches:
-        for module in (disk, lock, files):
+        for module in (disk, lock, files, reading):
             patches.enter_context(mock.patch.object(module, "os", system))
         yield system
 

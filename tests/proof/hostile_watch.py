@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import anyio
 
-from petfleet import FleetStore, disk, files, lock
+from petfleet import FleetStore, disk, files, lock, reading
 from tests.calls import ALL, Call
 from tests.conftest import pet
 from tests.proof.hostile_ids import is_taken, is_valid, user_id
@@ -37,7 +37,7 @@ class _Watch:
         self.touched: list[tuple[str, str]] = []
         self.on = False
         sys.addaudithook(self._audit)
-        for module in (disk, lock, files):
+        for module in (disk, lock, files, reading):
             module.os = self  # type: ignore[attr-defined] # stat and lstat have no audit event
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from unittest import mock
 
-from petfleet import files
+from petfleet import reading
 from petfleet.files import FileBackend
 from tests.proof.held_commits import OPERATIONS, Call, Operation, Trial, carry_out, moments, prepare
 from tests.proof.interferences import INTERFERENCES, PAIRS, Interference, Pair, Site
@@ -108,7 +108,7 @@ def _site() -> Iterator[Site]:
     with (
         tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory,
         mock.patch.object(os, "fsync", return_value=None),
-        mock.patch.object(files, "_TORN_SECONDS", 0),  # what is torn here stays so
+        mock.patch.object(reading, "_TORN_SECONDS", 0),  # what is torn here stays so
     ):
         yield Site(Path(directory))
 

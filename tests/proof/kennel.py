@@ -25,7 +25,7 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
-from petfleet import FleetStore, disk, files, lock
+from petfleet import FleetStore, disk, files, lock, reading
 from tests.children import start_fork
 from tests.proof.kill_tasks import Task, steps
 
@@ -169,7 +169,7 @@ def _outlive(root: str, litter: list[Plan]) -> list[tuple[int, str]]:
 
 def _live(root: str, plan: Plan, reports: int) -> None:
     mortal: Any = _MortalOS(plan.calls, plan.torn)
-    for module in (disk, lock, files):
+    for module in (disk, lock, files, reading):
         vars(module)["os"] = mortal
 
     def report(task: int, step: int, sign: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from petfleet import PetFleet, batching, disk, files, lock
+from petfleet import PetFleet, batching, disk, lock, reading
 from petfleet.changes import Kind
 from petfleet.errors import LockTimeoutError
 
@@ -18,13 +18,13 @@ def no_lock() -> None:
 
 def unchecked_memory() -> None:
     """What a process has seen of a user is not compared with what is in the file now."""
-    read = files.FileBackend._state
+    read = reading.Reader._state
 
-    def state(self: files.FileBackend, place: Any, stored: disk.Stored | None) -> Any:
+    def state(self: reading.Reader, place: Any, stored: disk.Stored | None) -> Any:
         known = self._known.get(place.user_id)
         return read(self, place, stored) if known is None else known.state
 
-    files.FileBackend._state = state  # type: ignore[method-assign]
+    reading.Reader._state = state  # type: ignore[method-assign]
 
 
 def again_when_cancelled() -> None:

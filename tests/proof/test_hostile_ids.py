@@ -25,12 +25,12 @@ def test_what_strace_saw(tmp_path: Path) -> None:
 # --- the harness can fail --------------------------------------------------------------------------------------------
 
 MISPLACED = """
-from petfleet import files
-place = files._Place.__init__
+from petfleet import layout
+place = layout.Place.__init__
 def misplace(self, root, user_id):
     place(self, root, user_id)
     self.lock = f"{root}/{abs(hash(user_id))}.lock"
-files._Place.__init__ = misplace
+layout.Place.__init__ = misplace
 """
 UNRULY = """
 from petfleet import names

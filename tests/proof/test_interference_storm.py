@@ -104,7 +104,7 @@ def test_a_delete_of_a_fleet_that_is_away_is_seen(monkeypatch: pytest.MonkeyPatc
         ),
         (
             "rewritten slowly",
-            {"files.py": ("_TORN_SECONDS: Final = 0.1", "_TORN_SECONDS: Final = 0")},
+            {"reading.py": ("_TORN_SECONDS: Final = 0.1", "_TORN_SECONDS: Final = 0")},
             "FleetFormatError",
         ),
     ],

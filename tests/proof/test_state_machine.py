@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from petfleet import PetFleet, codec, disk, files, names, store
+from petfleet import PetFleet, codec, disk, files, names, reading, store
 from petfleet.changes import State
 from tests.proof import means
 from tests.proof.machine import PART, walk
@@ -22,7 +22,7 @@ def test_the_api_goes_as_the_model_says(tmp_path: Path) -> None:
     assert counted["calls"] > 500, counted
 
 
-def _remembered(self: files.FileBackend, place: Any, stored: Any) -> State:
+def _remembered(self: reading.Reader, place: Any, stored: Any) -> State:
     known = self._known.get(place.user_id)
     return _STATE(self, place, stored) if known is None else known.state
 
@@ -32,10 +32,10 @@ def _first_stays_active(fleet: PetFleet, pet_name: str) -> PetFleet:
     return PetFleet(without.user_id, without.pets, fleet.active_pet, without.extra)
 
 
-_STATE: Final = files.FileBackend._state
+_STATE: Final = reading.Reader._state
 _WITHOUT: Final = PetFleet.without_pet
 _FORGOTTEN: Final[dict[str, tuple[object, str, Callable[..., object]]]] = {
-    "that others may have changed the file": (files.FileBackend, "_state", _remembered),
+    "that others may have changed the file": (reading.Reader, "_state", _remembered),
     "that another user's broken file is no one else's to replace": (codec, "user_id_in", lambda data: None),
     "what dead writers leave": (disk, "sweep", lambda path: None),
     "what a deleted user leaves": (files.FileBackend, "_leave_nothing", lambda self, place, sync: None),
