@@ -83,7 +83,7 @@ def tests(session: nox.Session) -> None:
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     session.env["COVERAGE_FILE"] = str(data.resolve() / "data")
-    # The proofs are many processes: counting their lines would take as long again, and the other tests reach all of them.
+    # The proofs are many processes: counting lines in them would take long, and the other tests reach all lines.
     session.run("coverage", "run", "-m", "pytest", "--ignore=tests/proof")
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")

@@ -29,8 +29,7 @@ class RecordingOS:
 
         def recorded(*arguments: Any, **options: Any) -> Any:
             path = self._path(name, arguments)
-            self.before(name, path)
-            result = value(*arguments, **options)
+            result = self.perform(name, path, value, *arguments, **options)
             if name in CHANGING:
                 self.calls.append((name, path))
             if name == "open":
@@ -38,6 +37,16 @@ class RecordingOS:
             return result
 
         return recorded
+
+    def perform(self, name: str, path: str, value: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Make one call, on that path under root; or do something else in its stead."""
+        try:
+            self.before(name, path)
+        except OSError:
+            if name == "close":
+                value(*arguments)  # a failing close() closes all the same
+            raise
+        return value(*arguments, **options)
 
     def _path(self, name: str, arguments: tuple[Any, ...]) -> str:
         target = arguments[0] if arguments else ""

@@ -277,6 +277,25 @@ def test_an_interrupted_close_is_done(backend: FileBackend, system: RecordingOS)
     assert commit(backend, add("mira")) is not None
 
 
+def test_an_interrupted_look_into_a_directory_is_taken_again(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """The interpreter does not do that by itself."""
+    commit(backend, add("mira"))
+    leave_dead_writer(path)
+    interrupted: list[str] = []
+
+    def before(name: str, where: str) -> None:
+        if name in ("listdir", "scandir") and interrupted.count(name) < 3:
+            interrupted.append(name)
+            raise InterruptedError(errno.EINTR, "interrupted")
+
+    system.before = before
+    assert commit(FileBackend(str(path.parent.parent)), load, Kind.READ) is not None
+    assert list(backend.users()) == ["u"]
+    assert len(interrupted) == 6
+
+
 def test_a_root_made_again_is_synced_although_making_the_rest_failed(
     backend: FileBackend, system: RecordingOS, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,9 @@ class _One:
     def wait(self, sign: object) -> bool:
         return False
 
+    def pause(self, seconds: float) -> None:
+        pass
+
     def wrote(self) -> None:
         pass
 

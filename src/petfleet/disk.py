@@ -10,7 +10,8 @@ import stat
 import sys
 import time
 import zlib
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
 
 from petfleet.errors import FleetFormatError
 
@@ -21,6 +22,8 @@ except ImportError:  # pragma: no cover (Windows)
 else:
     # macOS: fsync leaves the data in the drive's cache.
     _FULL_SYNC = getattr(fcntl, "F_FULLFSYNC", None)
+
+T = TypeVar("T")
 
 _WINDOWS = sys.platform == "win32"
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -242,7 +245,7 @@ def sweep(path: str) -> None:
     """Remove the temporary files of writers of ``path`` that did not live to rename them, if there is its directory."""
     directory, name = os.path.split(path)
     try:
-        entries = os.listdir(directory)
+        entries = uninterrupted(os.listdir, directory)
     except FileNotFoundError:
         return
     for entry in entries:
@@ -251,6 +254,15 @@ def sweep(path: str) -> None:
                 remove(os.path.join(directory, entry))
             except IsADirectoryError:
                 pass  # not ours
+
+
+def uninterrupted(look: Callable[[str], T], path: str) -> T:
+    """Return what looking into a directory gives; the interpreter itself tries other calls again, but not these."""
+    while True:
+        try:
+            return look(path)
+        except InterruptedError:
+            pass
 
 
 def make_directories(path: str) -> int:

@@ -89,7 +89,7 @@ class FileBackend:
     def users(self) -> Generator[str, None, None]:
         """Yield the ids that have a fleet, in no order."""
         try:
-            entries = os.scandir(self._root)
+            entries = disk.uninterrupted(os.scandir, self._root)
         except FileNotFoundError:
             return
         with entries:
