@@ -95,8 +95,9 @@ class FleetStore:
     async def peek(self, user_id: str) -> PetFleet:
         """Return the user's fleet without the lock; an empty one if there is none.
 
-        Never waits for writers and works on a read-only mount. What it returns is whole, but may be a write that is not
-        durable yet. Raises no LockTimeoutError.
+        Waits for no lock (at most 0.1 s for a file that another program is just rewriting in place) and works on a
+        read-only mount. What it returns is whole, but may be a write that is not durable yet. Raises no
+        LockTimeoutError.
         """
         check_user_id(user_id)
         return await self._batching.peek(lambda: self._backend.peek(user_id)) or PetFleet(user_id)

@@ -106,10 +106,12 @@ def _run(tests: Sequence[str], place: Path) -> tuple[int, str]:
     pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     # By a thread: a signal's exception would leave the threads of a hanging store to keep the process from its end.
     pytest += [f"--timeout={_TEST_SECONDS}", "--timeout-method=thread"]
+    # What runs here in a copy is not to be counted as the sources' own lines.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
         [*pytest, f"--basetemp={place / 'tmp'}", *(f"tests/{test}" for test in tests)],
         cwd=_TESTS.parent,
-        env=os.environ | {"PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=environment | {"PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,5 +1,19 @@
 """Proof of reliability: every fault, crash point and interleaving that a machine can try.
 
-Each kind of proof is a module with a :class:`~tests.proof.parts.Part`: rounds that a seed decides. A few rounds, always
-the same ones, run in the suite; ``python -m tests.proof`` (`nox -s torture`) runs others for as long as it is given.
+Each kind of proof has a module with a :class:`~tests.proof.parts.Part`: rounds that a seed decides. A few rounds,
+always the same ones, run in the suite; ``python -m tests.proof`` (`nox -s torture`) runs others for as long as it is
+given.
+
+======================  ==============================================================================================
+part                    its other modules
+======================  ==============================================================================================
+faults                  failing (the system that fails), operations, trial, ledger (what is synced), traced, full_disk
+kill                    kennel, kill_tasks, kill_verdict, next_writer, kill_traced*, stopped_holder, kill_mutants
+states                  trace (what was done), crash (what may be left), disk_state, states_*, syncs
+cuts                    images, cut_script, cut_child, cut_crew, cut_ledger, cut_checks
+histories               players, records, linear (the checker), specification, sabotage; with machine: model, performing
+machine (named model)   strategies, layouts
+hostile                 hostile_*
+interference            interferences, held_commits, verdicts, storm, storm_client
+======================  ==============================================================================================
 """

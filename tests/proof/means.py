@@ -42,7 +42,10 @@ def _strace() -> str | None:
 def _loop() -> str | None:
     if os.geteuid() != 0:
         return "only root may mount a file system"
-    return None if os.path.exists("/dev/loop-control") else "there are no loop devices"
+    if not os.path.exists("/dev/loop-control"):
+        return "there are no loop devices"
+    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, text=True)
+    return f"this root may not mount ({tried.stderr.strip()})" if tried.returncode else None
 
 
 _MEANS: Final[dict[str, Callable[[], str | None]]] = {
