@@ -44,6 +44,8 @@ def _loop() -> str | None:
         return "only root may mount a file system"
     if not os.path.exists("/dev/loop-control"):
         return "there are no loop devices"
+    if not program("unshare"):
+        return "unshare is not installed (Debian's package util-linux)"
     tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, text=True)
     return f"this root may not mount ({tried.stderr.strip()})" if tried.returncode else None
 
