@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from petfleet.files import FileBackend
 from tests.calls import entries
 from tests.committing import add, commit, delete, leave_dead_writer, load
 from tests.proof import means
+from tests.recording import RecordingOS, refuse
 from tests.test_refusing_system import public_directory as public_directory
 
 NOBODY = 65534
@@ -52,6 +54,20 @@ def test_modes_of_what_is_made(backend: FileBackend, path: Path, monkeypatch: py
         commit(backend, change)
     assert modes(root) == {".": 0o700, "u": 0o700, "u/fleet.toml": 0o600, "u/fleet.toml.lock": 0o600}
     assert set(seen) == {0o600}
+
+
+def test_a_mount_that_has_one_mode_for_all_files_is_good_enough(
+    backend: FileBackend, system: RecordingOS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some show 0777 for whatever is made, and refuse to change it: more rights than asked for stop no write."""
+
+    def shown(fd: int) -> os.stat_result:
+        status = os.fstat(fd)
+        return os.stat_result([status.st_mode | 0o777, *status[1:]])
+
+    monkeypatch.setattr(system, "fstat", shown)
+    refuse(system, "chmod", "TEMPORARY", errno.EPERM)
+    assert commit(backend, add("mira")) is not None
 
 
 @pytest.mark.usefixtures("_umask")

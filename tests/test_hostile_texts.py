@@ -127,6 +127,7 @@ LIGHT = {
     "arrays": "x = [" + "[]," * 990 + "]\n",
     "dotted keys": "".join(f"b.n{n} = 1\n" for n in range(490)),
     "floats": "x = [" + "1.5, " * 1900 + "]\n",
+    "points": "".join(f"p{n} = [{n}.5, 2.5]\n" for n in range(700)),
     "brackets and dots in texts": f"x = '{'[a.b]=,' * 3000}'\n",
     "brackets and dots in comments": f"# {'[a.b]=,' * 3000}\n",
     "keys under a long header": "[" + ".".join("a" * 50) + "]\n" + "".join(f"n{n} = 1\n" for n in range(450)),
@@ -188,7 +189,10 @@ def test_many_light_pets_that_are_heavy_together(item: object) -> None:
     assert loads(dumps(plain)) == plain
 
 
-def test_a_long_key_above_many_tables_is_not_written_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("keys", "count"), [(1, 2000), (8, 6)])
+def test_a_long_key_above_many_tables_is_not_written_with_each(
+    monkeypatch: pytest.MonkeyPatch, keys: int, count: int
+) -> None:
     """The text of unknown tables may be the square of what was read: it is given up where a file would end."""
     monkeypatch.setattr(codec, "MOST_BYTES", 100_000)
     written = 0
@@ -200,7 +204,8 @@ def test_a_long_key_above_many_tables_is_not_written_with_each(monkeypatch: pyte
         return write(self, chunk)
 
     monkeypatch.setattr(codec._Bounded, "write", counting)
-    fleet = loads(f"{HEAD}pets = []\n[{'k' * 10_000}]\n" + "".join(f"n{n}.x = {{}}\n" for n in range(2000)))
+    tables = "".join(f"n{n}.x = {{}}\n" for n in range(count))
+    fleet = loads(f"{HEAD}pets = []\n" + "".join(f"[{'k' * 10_000}{number}]\n{tables}" for number in range(keys)))
     with pytest.raises(ValueError, match=r"^the fleet of user ada cannot be stored: its unknown tables take more than"):
         dumps(fleet)
     assert written < 120_000

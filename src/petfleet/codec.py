@@ -161,13 +161,17 @@ def user_id_in(data: bytes) -> str | None:
     except FleetFormatError:
         return None
     first_table = _BRACKET_LINE.search(source)
-    for part in (source, source[: first_table.start()] if first_table else ""):
+    parts = [source, source[: first_table.start()] if first_table else ""]
+    for part in parts:
         try:
             toml.check_weight(part)
             found = toml.parse(toml.Lines(part)).get("user_id")
-        except FleetFormatError:
+        except FleetFormatError as error:
+            if part is source and error.line is not None:
+                parts.append("\n".join(source.split("\n")[: error.line - 1]))  # all above the mistake
             continue
-        return found if isinstance(found, str) else None
+        if isinstance(found, str):
+            return found
     return None
 
 
@@ -218,7 +222,7 @@ def _render_head(fleet: PetFleet) -> tuple[str, str, bool]:
     tail = ""
     for key, value in fleet.extra.items():
         # Not dumps: the header of each table repeats all keys above it, so that 1 MiB can become many GiB.
-        written = _Bounded(fleet.user_id)
+        written = _Bounded(fleet.user_id, MOST_BYTES - len(head) - len(tail))
         tomli_w.dump({key: value}, written)
         piece = written.getvalue().decode()
         # A key is never written with a leading bracket, so this is a table or an array of tables.
@@ -234,12 +238,13 @@ def _render_head(fleet: PetFleet) -> tuple[str, str, bool]:
 class _Bounded(io.BytesIO):
     """Takes what tomli_w writes, as long as it is no more than a fleet file may hold."""
 
-    def __init__(self, user_id: str) -> None:
+    def __init__(self, user_id: str, most: int) -> None:
         super().__init__()
         self._user_id = user_id
+        self._most = most
 
     def write(self, chunk: Any) -> int:
-        if self.tell() + len(chunk) > MOST_BYTES:
+        if self.tell() + len(chunk) > self._most:
             raise ValueError(
                 f"the fleet of user {self._user_id} cannot be stored: its unknown tables take more than {MOST_BYTES} "
                 "bytes of TOML"

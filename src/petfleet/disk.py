@@ -186,8 +186,10 @@ def write_new(path: str, data: bytes, like: os.stat_result | None) -> str:
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY, 0o600)
     try:
-        mode = 0o600 if like is None else stat.S_IMODE(like.st_mode)
-        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:  # an umask may have taken even the owner's rights
+        made = stat.S_IMODE(os.fstat(fd).st_mode)
+        # An umask may have taken even the owner's rights. (No more is asked for: some mounts have one mode for all.)
+        mode = made | 0o600 if like is None else stat.S_IMODE(like.st_mode)
+        if made != mode:
             os.chmod(path if _WINDOWS else fd, mode)
         adopt(fd, os.path.dirname(path) if like is None else like)
         write_all(fd, data)

@@ -203,10 +203,13 @@ class FileBackend:
             return stored, state
         if marker is None and stored is None and lock.fresh:
             return stored, state
-        if marker is None or marker.state == "clean" or state.error is not None:
-            # Someone wrote, or removed, the file or the marker without our lock. (What means no fleet was not written
-            # by us. Were it written anew, what its writer has yet to write would go into the file that was replaced.)
+        if marker is None or marker.state == "clean":
+            # Someone wrote, or removed, the file or the marker without our lock.
             self._sync_foreign(place, lock, stored)
+            return stored, state
+        if state.error is not None:
+            # Not written by us. Were it written anew, what its writer has yet to write would go into the file that was
+            # replaced. The marker stays: what could not be synced is not synced by trying again.
             return stored, state
         # A writer died, or could not sync. A failed sync may have dropped the data and would not fail again, so
         # nothing but writing the same bytes anew makes them durable.

@@ -75,11 +75,14 @@ def check_weight(source: str) -> None:
     """Refuse what would take the parser minutes or gigabytes by sheer number, whichever way the text is then read."""
     if len(source) < LIGHTEST_HEAVY:
         return
+    tables, values = source.count("[") + source.count("{"), source.count("=") + source.count(",")
+    if tables <= _MOST_TABLES and 2 * source.count(".") <= _MOST_PARTS and values <= _MOST_STEPS // _MOST_NESTING:
+        return  # even if none of them stands in a string or comment
     skeleton = Lines(source).skeleton
     tables, parts, deepest = skeleton.count("[") + skeleton.count("{"), 0, 1
     for key in _DOTTED.finditer(skeleton):
         length = key[1].count(".") + 1
-        if key[2]:  # otherwise a number
+        if key[2] == "=" or (key[2] and length > 2):  # otherwise a number, at the end of an array perhaps
             parts += length
         if key[2] == "]":
             deepest = max(deepest, length)

@@ -38,6 +38,7 @@ _FRAGMENTS: Final = [
     *[b'"', b"'", b'"""', b"'''", b"#", b"=", b".", b",", b"[", b"]", b"{", b"}", b"\\", b"\n", b" ", b"\t"],
 ]
 _USER_ID: Final = re.compile(rb'user_id = ".*?"')
+_FOREIGN_HEAD: Final = re.compile(rb'user_id = "(?!user")[^"\\\n]*"\n')
 _KEPT_CALLS: Final = list(CAREFUL.items())
 
 
@@ -165,4 +166,7 @@ def is_foreign(data: bytes) -> bool:
         found = tomllib.loads(data.decode().removeprefix("\ufeff")).get("user_id")
     except (ValueError, RecursionError):
         return False
+    if data.count(b"[") + data.count(b"{") > 100 or data.count(b".") > 100:
+        # Perhaps refused unparsed: then only what stands above that is read.
+        return _FOREIGN_HEAD.match(data) is not None
     return isinstance(found, str) and found != "user"
