@@ -17,7 +17,7 @@ import pytest
 from petfleet import FleetFormatError, FleetStore, PetFleet, codec, disk, dumps, fleet_path, loads, reading
 from petfleet.changes import Change, Kind
 from petfleet.files import FileBackend
-from tests.committing import OneBatch, add, commit, leave_dead_writer, load, marker
+from tests.committing import OneBatch, add, commit, leave_dead_writer, load, marker, names
 from tests.conftest import pet, wait_until
 from tests.gate import Gate
 from tests.old_program import is_version, rewrite, version
@@ -238,6 +238,7 @@ def test_a_recovery_leaves_a_file_alone_that_is_being_rewritten(backend: FileBac
             commit(backend, load, Kind.READ)
         file.write(whole)
     assert path.read_bytes() == whole
+    assert names(path) == {"fleet.toml", "fleet.toml.lock"}
     assert marker(path) == "writing"  # what could not be synced once is not taken for synced by trying again
     before = os.stat(path).st_ino
     assert commit(backend, load, Kind.READ) == AFTER

@@ -210,6 +210,7 @@ class FileBackend:
         if state.error is not None:
             # Not written by us. Were it written anew, what its writer has yet to write would go into the file that was
             # replaced. The marker stays: what could not be synced is not synced by trying again.
+            _tidy(disk.sweep, place.fleet)
             return stored, state
         # A writer died, or could not sync. A failed sync may have dropped the data and would not fail again, so
         # nothing but writing the same bytes anew makes them durable.
