@@ -94,7 +94,8 @@ class Promise:
         fitting = means if expected.torn else means & expected.fleets
         assert fitting, f"{call} returned {answer}, and only {set(expected.fleets)} was possible"
         gone = (call[1] == "delete" or (call[1] == "load" and expected.gone)) and not self._in_flight[user]
-        modes = frozenset([0o600]) if gone else expected.modes
+        # A call of the same batch may have made the file anew after its deletion.
+        modes = frozenset([0o600]) if gone else expected.modes | ({0o600} if call[1] == "delete" else frozenset())
         self._settled[user] = Expectation(fitting, torn=False, gone=gone, modes=modes)
 
     def _settle(self, user: str, **fields: Any) -> None:
