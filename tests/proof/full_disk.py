@@ -16,6 +16,7 @@ from typing import Final
 
 from petfleet import PetFleet
 from tests.conftest import pet
+from tests.proof.means import program
 from tests.proof.operations import OPERATIONS
 from tests.proof.trial import Trial
 
@@ -50,7 +51,8 @@ def small_file_system(kind: str, directory: Path) -> Iterator[Path]:
 
 
 def _run(*command: object) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    name, *arguments = map(str, command)
+    done = subprocess.run([program(name) or name, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, f"{command}: {done.stderr}"
 
 

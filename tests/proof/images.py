@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.proof.means import program
+
 _QUIET_SECONDS: Final = 0.02  # longer than a tick: before Linux 6.13, two writes within one have the same time
 _WAIT_SECONDS: Final = 60  # how long the kernel may go on writing
 
@@ -78,6 +80,6 @@ def cut(image: Path, target: Path) -> None:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run([program(command[0]) or command[0], *command[1:]], capture_output=True, text=True)
     if done.returncode:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")

@@ -80,7 +80,8 @@ class Promise:
         for call in self._in_flight.get(user, []):  # those of one user happen in their order
             layer = frozenset(after(call, fleet) for fleet in layer)
             possible |= layer
-        return settled._replace(fleets=possible)
+        # Where there may be none, the next file may be a new one.
+        return settled._replace(fleets=possible, modes=settled.modes | ({0o600} if None in possible else frozenset()))
 
     def _end(self, call: Call, said: str | None) -> None:
         user = call[0]
@@ -94,8 +95,7 @@ class Promise:
         fitting = means if expected.torn else means & expected.fleets
         assert fitting, f"{call} returned {answer}, and only {set(expected.fleets)} was possible"
         gone = (call[1] == "delete" or (call[1] == "load" and expected.gone)) and not self._in_flight[user]
-        # A call of the same batch may have made the file anew after its deletion.
-        modes = frozenset([0o600]) if gone else expected.modes | ({0o600} if call[1] == "delete" else frozenset())
+        modes = frozenset([0o600]) if gone else expected.modes
         self._settled[user] = Expectation(fitting, torn=False, gone=gone, modes=modes)
 
     def _settle(self, user: str, **fields: Any) -> None:

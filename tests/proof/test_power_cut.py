@@ -59,7 +59,8 @@ def test_nothing_is_left_of_a_killed_proof(directory: Path) -> None:
 
 
 def _loop_devices(image: Path) -> str:
-    return subprocess.run(["losetup", "--associated", image], capture_output=True, check=True, text=True).stdout
+    losetup = means.program("losetup") or "losetup"
+    return subprocess.run([losetup, "--associated", image], capture_output=True, check=True, text=True).stdout
 
 
 def test_a_round_fails_if_nothing_is_lost_without_a_protection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
