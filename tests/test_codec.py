@@ -467,6 +467,13 @@ def test_lines_beside_other_headers(header: str) -> None:
     assert caught.value.line in ((right,) if '"' not in header and "'" not in header else (right, None))
 
 
+def test_an_integer_that_cannot_be_shown() -> None:
+    """Within the digits that are read, a hexadecimal one may have more of them than the interpreter prints."""
+    with pytest.raises(FleetFormatError) as caught:
+        loads(f"user_id = 0x{'f' * 4000}\npets = []\n")
+    assert caught.value.expected == "user_id to be a string, found a int beyond printing"
+
+
 @pytest.mark.parametrize("value", ["0x" + "f" * 5000, "[0x" + "f" * 5000 + "]"])
 @pytest.mark.parametrize("place", ["user_id = {}\npets = []", HEAD + "pets = {}", ONE + "x = {}"])
 def test_integers_of_very_many_digits(place: str, value: str) -> None:
