@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.mutants.protections import MUTANTS, Mutant
+from tests.patched import copy_package, environment, replace_once
 
 _TESTS: Final = Path(__file__).parent.parent
 _SOURCES: Final = _TESTS.parent / "src" / "petfleet"
@@ -64,25 +65,13 @@ def main() -> int:
     return 1 if survived else 0
 
 
-def apply(mutant: Mutant, sources: Path) -> int:
-    """Change the one place in the sources, and return its line; ValueError if it is not there, or not only there."""
-    path = sources / mutant.module
-    text = path.read_text(encoding="utf-8")
-    found = text.count(mutant.found)
-    if found != 1:
-        raise ValueError(f"no longer applies: {mutant.module} has its text {found} times")
-    path.write_text(text.replace(mutant.found, mutant.instead), encoding="utf-8")
-    before = text[: text.index(mutant.found)]
-    return before.count("\n") + 1 + (len(mutant.found) - len(mutant.found.lstrip("\n")))
-
-
 def try_one(mutant: Mutant, place: Path) -> Outcome:
     """Run the mutant's test on a copy of the sources with the mutant in it."""
     begun = time.monotonic()
-    shutil.copytree(_SOURCES, place / "petfleet", ignore=shutil.ignore_patterns("__pycache__"))
+    package = copy_package(_SOURCES, place)
     line, wrong = 0, None
     try:
-        line = apply(mutant, place / "petfleet")
+        line = replace_once(package, mutant.module, mutant.found, mutant.instead)
         code, said = _run([mutant.test], place)
         if code == 0:
             wrong = "its test stays green"
@@ -97,7 +86,7 @@ def try_one(mutant: Mutant, place: Path) -> Outcome:
 def _without_mutants(chosen: Sequence[Mutant], directory: Path) -> str | None:
     """Return what is wrong with the tests themselves: a red test proves nothing if it is always red."""
     place = directory / "unchanged"
-    shutil.copytree(_SOURCES, place / "petfleet", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_package(_SOURCES, place)
     code, said = _run(sorted({mutant.test for mutant in chosen}), place)
     return None if code == 0 else f"without any mutant:\n{said}"
 
@@ -106,12 +95,10 @@ def _run(tests: Sequence[str], place: Path) -> tuple[int, str]:
     pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     # By a thread: a signal's exception would leave the threads of a hanging store to keep the process from its end.
     pytest += [f"--timeout={_TEST_SECONDS}", "--timeout-method=thread"]
-    # What runs here in a copy is not to be counted as the sources' own lines.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
         [*pytest, f"--basetemp={place / 'tmp'}", *(f"tests/{test}" for test in tests)],
         cwd=_TESTS.parent,
-        env=environment | {"PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=environment() | {"PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -8,7 +8,7 @@ given.
 part                    its other modules
 ======================  ==============================================================================================
 faults                  failing (the system that fails), operations, trial, ledger (what is synced), traced, full_disk
-kill                    kennel, kill_tasks, kill_verdict, next_writer, kill_traced*, stopped_holder, kill_mutants
+kill                    kennel, kill_tasks, kill_verdict, next_writer, kill_traced*, stopped_holder
 states                  trace (what was done), crash (what may be left), disk_state, states_*, syncs
 cuts                    images, cut_script, cut_child, cut_crew, cut_ledger, cut_checks
 histories               players, records, linear (the checker), specification, sabotage; with machine: model, performing

@@ -16,6 +16,7 @@ from unittest import mock
 from petfleet import disk, files, lock, reading
 from tests.committing import LOCK
 from tests.proof.ledger import Ledger
+from tests.proof.next_writer import Warned, heard
 from tests.recording import RecordingOS
 
 ERRNOS: Final = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EMFILE, errno.EROFS)
@@ -172,35 +173,21 @@ class _Entries:
         return next(self._entries)
 
 
-class Log(logging.Handler):
-    """Keeps what petfleet logs, so that it need not be shown."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep it."""
-        self.messages.append(record.getMessage())
-
-
 @contextmanager
-def under_petfleet(system: FailingOS) -> Iterator[Log]:
+def under_petfleet(system: FailingOS) -> Iterator[Warned]:
     """Put that system under petfleet for a while, and give what is logged meanwhile."""
-    log = Log()
     logger = logging.getLogger("petfleet")
     propagate = logger.propagate
-    logger.addHandler(log)
     logger.propagate = False
     try:
         with (
+            heard() as warned,
             mock.patch.object(disk, "os", system),
             mock.patch.object(lock, "os", system),
             mock.patch.object(files, "os", system),
             mock.patch.object(reading, "os", system),
             mock.patch.object(fcntl, "flock", system.flock),
         ):
-            yield log
+            yield warned
     finally:
         logger.propagate = propagate
-        logger.removeHandler(log)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import petfleet
+from tests.patched import copy_package, sources
 
-SOURCES: Final = Path(petfleet.__file__).parent
 # A function of such a name syncs, or leads to what does. Not F_FULLFSYNC, which only macOS has.
 _SYNCS: Final = re.compile(r"_?(f|fdata)?sync(fs|_\w+)?")
 
@@ -34,13 +32,12 @@ def sites() -> list[Site]:
     Raises:
         AssertionError: something syncs in another way than by a statement of its own that is a call.
     """
-    return [site for path in sorted(SOURCES.glob("*.py")) for site in _sites(path.stem, path.read_text("utf-8"))]
+    return [site for path in sorted(sources().glob("*.py")) for site in _sites(path.stem, path.read_text("utf-8"))]
 
 
 def without(site: Site, directory: Path) -> None:
     """Copy the package into a directory, with ``pass`` in the place of that statement."""
-    shutil.copytree(SOURCES, directory / SOURCES.name, ignore=shutil.ignore_patterns("__pycache__"))
-    path = directory / SOURCES.name / f"{site.module}.py"
+    path = copy_package(sources(), directory) / f"{site.module}.py"
     lines = path.read_text("utf-8").splitlines()
     line = lines[site.line - 1]
     assert line.strip().partition("  #")[0] == site.text, f"{site}: not a line of its own, {line!r}"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import itertools
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import petfleet
+from tests.patched import copy_package, import_from, sources
 from tests.proof import faults, means, traced
 
 # They make none of the calls that a fault could be in; that of a descriptor's flags is made by opendir().
@@ -72,10 +70,8 @@ def test_an_interruption_that_fails_a_call_is_missed(
 
 def _take_out(place: Path, function: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the traced process import a petfleet in whose disk.py, from that function on, a line is another."""
-    shutil.copytree(Path(petfleet.__file__).parent, place / "src" / "petfleet")
-    disk = place / "src" / "petfleet" / "disk.py"
+    disk = copy_package(sources(), place / "src") / "disk.py"
     before, function, after = disk.read_text(encoding="utf-8").partition(function)
     assert old in after
     disk.write_text(before + function + after.replace(old, new, 1), encoding="utf-8")
-    paths = [str(place / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    import_from(place / "src", monkeypatch)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import petfleet
 from petfleet import disk
 from petfleet.files import FileBackend
 from petfleet.memory import Memory
+from tests.patched import mutate
 from tests.proof import interference, means, parts
 from tests.proof.held_commits import OPERATIONS, moments
 from tests.proof.interferences import PAIRS
@@ -119,15 +118,7 @@ def test_processes_without_a_protection_are_seen_to_fail(
 ) -> None:
     """Without the lock changes are lost, and without a second look half-written files are met."""
     means.need("linux")
-    package = tmp_path / "src" / "petfleet"
-    shutil.copytree(Path(petfleet.__file__).parent, package)
-    for name, (protection, without) in protections.items():
-        text = (package / name).read_text(encoding="utf-8")
-        assert text.count(protection) == 1
-        (package / name).write_text(text.replace(protection, without), encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
-    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
-        monkeypatch.delenv(name, raising=False)  # what runs there is not what is measured
+    mutate(tmp_path / "src", monkeypatch, *((name, *change) for name, change in protections.items()))
     with pytest.raises(AssertionError, match=failure):
         play(WEATHERS[weather], random.Random(0), tmp_path, 1.5)
 

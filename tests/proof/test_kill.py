@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from petfleet import disk
+from tests.patched import IN_PLACE, mutate
 from tests.proof import means
 from tests.proof.kill import PART
-from tests.proof.kill_mutants import IN_PLACE, mutate
 from tests.proof.parts import quick
 
 
@@ -46,7 +46,7 @@ def test_children_without_a_protection_do_not_pass(
 ) -> None:
     """They write in place, acknowledge too early, or do not say that they write."""
     means.need(*PART.means)
-    mutate(tmp_path / "src", monkeypatch, *mutant)
+    mutate(tmp_path / "src", monkeypatch, mutant)
     with pytest.raises(AssertionError) as failed:
         quick(PART, tmp_path, rounds=3)
     assert re.search(verdict, repr(failed.value.__cause__))

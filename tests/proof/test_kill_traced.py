@@ -14,8 +14,8 @@ from petfleet.changes import Kind
 from petfleet.files import FileBackend
 from tests.committing import add, commit, load
 from tests.conftest import pet
+from tests.patched import IN_PLACE, mutate
 from tests.proof import means
-from tests.proof.kill_mutants import IN_PLACE, mutate
 from tests.proof.kill_traced import Call, End, Traced, open_traced, prepare
 from tests.proof.next_writer import check_tidy, expected_warnings, heard, stored, unfinished
 
@@ -72,7 +72,7 @@ def test_killed_at_any_system_call_a_commit_leaves_the_old_or_the_new_fleet(tmp_
 def test_a_commit_that_writes_in_place_does_not_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between emptying the file and writing it, it leaves no fleet."""
     means.need("strace")
-    mutate(tmp_path / "src", monkeypatch, *IN_PLACE)
+    mutate(tmp_path / "src", monkeypatch, IN_PLACE)
     with open_traced() as traced, pytest.raises(FleetFormatError):
         for killed in kill_everywhere(tmp_path, "add", traced):
             judge(*killed)

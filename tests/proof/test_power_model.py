@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.patched import environment
 from tests.proof import means, trace
 from tests.proof.parts import quick
 from tests.proof.states import PART, Recording, Script, Seen, crashes, examine, record, workplace
@@ -80,13 +80,10 @@ def test_random_calls_and_their_recoveries_are_as_promised(tmp_path: Path) -> No
 def test_without_any_one_sync_a_state_is_not_as_promised(site: Site, sound: Sound, tmp_path: Path) -> None:
     """No sync is superfluous, and none could be lost unseen."""
     without(site, tmp_path / "src")
-    # What coverage would note of the copies, it could not find afterwards.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "src"), environment.get("PYTHONPATH", "")])
     scripts = [Script(name, SCRIPTS[name]) for name in TELLING]
     seen = sound.seen.copy()
     with workplace(tmp_path) as place, pytest.raises(AssertionError, match="may be left by a power cut"):
-        for recording in record(scripts, tmp_path / "disks", environment):
+        for recording in record(scripts, tmp_path / "disks", environment(tmp_path / "src")):
             examine(crashes(recording, seen), place)
 
 

@@ -15,8 +15,8 @@ from petfleet import FleetError, FleetStore
 from tests.calls import LOCKED, Call
 from tests.children import names
 from tests.conftest import pet
+from tests.patched import mutate
 from tests.proof import means
-from tests.proof.kill_mutants import mutate
 from tests.proof.stopped_holder import POINTS, holder
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +76,6 @@ async def test_a_holder_without_a_lock_does_not_pass(
 ) -> None:
     """Others are not refused."""
     means.need("linux")
-    mutate(tmp_path / "src", monkeypatch, "lock.py", "lock_descriptor(self._fd, blocking=False)", "True")
+    mutate(tmp_path / "src", monkeypatch, ("lock.py", "lock_descriptor(self._fd, blocking=False)", "True"))
     with pytest.raises(AssertionError, match="dict_keys"):
         await stop_a_holder("before it reads", root, anyio_backend_name)

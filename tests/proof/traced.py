@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.conftest import wait_until
+from tests.patched import environment
 from tests.proof import failing
 from tests.proof.operations import OPERATIONS, Operation
 from tests.proof.trial import Trial, finish
@@ -89,12 +90,11 @@ def _log(directory: Path) -> str:
 def _trace(directory: Path, error: int, operations: Iterable[str], expressions: list[str]) -> int:
     """Have the operations tried in a process that strace looks at, and return what it counted."""
     # Coverage of trials that are forked by the hundred would cost more than the trials.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     arguments = [sys.executable, "-m", __name__, str(directory), str(error), *operations]
     with subprocess.Popen(
         arguments,
         cwd=Path(__file__).parents[2],
-        env=environment,
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
