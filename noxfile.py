@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -18,6 +17,9 @@ REQUIRED_IN_CI = ["3.11", "3.13"]
 IN_CI = bool(os.environ.get("CI"))
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 
+LONG = ["tests/proof", "tests/large"]  # tests that try the system much more than the interpreter
+WITHOUT_LONG = [f"--ignore={directory}" for directory in LONG]
+
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 nox.options.sessions = ["tests", "lint", "typing"]
@@ -28,19 +30,11 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = IN_CI
 
 
-def is_there(version: str) -> bool:
-    """Say whether this Python runs. Only running it tells: a pyenv shim answers to every version's name."""
-    executable = shutil.which(f"python{version}")
-    if executable is None:
-        return False
-    return subprocess.run([executable, "-c", ""], capture_output=True).returncode == 0
-
-
 def pythons() -> list[str]:
-    """Return the versions to test on: in CI the required ones and whatever else is there."""
+    """Return the versions to test on: in CI, which has only so much time, the required ones and nox's own."""
     # A Python newer than this list may be the only one there; the tests must not all be skipped then.
     known = SUPPORTED if OWN in SUPPORTED else [*SUPPORTED, OWN]
-    return [v for v in known if not IN_CI or v in REQUIRED_IN_CI or v == OWN or is_there(v)]
+    return [v for v in known if not IN_CI or v in REQUIRED_IN_CI or v == OWN]
 
 
 def group(*names: str) -> tuple[str, ...]:
@@ -83,12 +77,12 @@ def tests(session: nox.Session) -> None:
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     session.env["COVERAGE_FILE"] = str(data.resolve() / "data")
-    # The proofs are many processes: counting lines in them would take long, and the other tests reach all lines.
-    session.run("coverage", "run", "-m", "pytest", "--ignore=tests/proof")
+    # Counting lines in what is many processes or many users would take long, and the other tests reach all lines.
+    session.run("coverage", "run", "-m", "pytest", *WITHOUT_LONG)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
-    if session.python == OWN:  # they try the system much more than the interpreter: one of those is enough
-        session.run("python", "-m", "pytest", "tests/proof", env={"COVERAGE_FILE": None})
+    if session.python == OWN:  # one interpreter is enough
+        session.run("python", "-m", "pytest", *LONG, env={"COVERAGE_FILE": None})
 
 
 @nox.session
@@ -129,8 +123,8 @@ def minimums(session: nox.Session) -> None:
         session.error(f"each dependency needs one lower bound and nothing else: {pins}")
     install_wheel(session, *pins, *group("test"))
     session.log("with %s", ", ".join(pins))
-    # Without the proofs: what they try does not depend on the versions of dependencies.
-    session.run("python", "-m", "pytest", *(session.posargs or ["--ignore=tests/proof"]))
+    # Without those that do not depend on the versions of dependencies.
+    session.run("python", "-m", "pytest", *(session.posargs or WITHOUT_LONG))
 
 
 @nox.session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread
 import json
 import math
 import multiprocessing
@@ -160,6 +161,7 @@ ENDS: Final = {
 def end(how: str, point: str, root: str) -> None:
     """Hold two calls at a point, end the event loop there in one of ``ENDS``, and let go once the exit has begun."""
     held = Held(point).__enter__()
+    assert concurrent.futures.thread  # imported, and so registered, before this:
     # Called before concurrent.futures waits for its threads: the exit itself has to wait for the commit.
     threading._register_atexit(held.open)  # type: ignore[attr-defined] # atexit itself comes too late
     ENDS[how](FleetStore(root, lock_timeout=3600), held)

@@ -17,7 +17,7 @@ import anyio.to_thread
 import filelock
 import pytest
 
-from petfleet import FleetStore, LockTimeoutError, PetFleet, batching
+from petfleet import FleetStore, LockTimeoutError, PetFleet, waking
 from tests.children import is_free, names
 from tests.conftest import BACKENDS, pet, wait_until
 from tests.points import BEFORE_TAKEN, BUSY, POINTS, Held, waits_for
@@ -165,9 +165,9 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
             held.admit()
             await until(held.reached)
             if point == "posted":
-                wake = batching._wake
+                wake = waking._wake
                 patch = stack.enter_context(monkeypatch.context())
-                patch.setattr(batching, "_wake", lambda calls: victim.cancel_after(partial(wake, calls)))
+                patch.setattr(waking, "_wake", lambda calls: victim.cancel_after(partial(wake, calls)))
             else:
                 victim.cancel()
                 await until(lambda: "victim" in results)

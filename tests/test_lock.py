@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_a_lock_file_without_a_marker_has_none(name: str, content: bytes) -> Non
 
 def test_a_marker_replaces_a_longer_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte 0 is left alone: Windows locks it."""
-    monkeypatch.setattr(socket, "gethostname", lambda: "h" * 300)
+    monkeypatch.setattr(platform, "node", lambda: "h" * 300)
     ours = UserLock(name, create=True)
     ours.mark_writing()
     long = ours.marker()

@@ -1,4 +1,4 @@
-"""How the tasks of a batch are woken: in order, and not so many at once that nothing else gets a turn."""
+"""How waiting tasks are woken: in order, and not so many at once that nothing else gets a turn."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from petfleet.batching import _Call, _wake
-from petfleet.changes import Kind
+from petfleet.waking import Waiter, _wake
 from tests.test_loops import LOOP_IDS, LOOPS, Loop, run
 
 each_loop = pytest.mark.parametrize("loop", LOOPS, ids=LOOP_IDS)
 
 
-def calls(number: int) -> list[_Call]:
-    return [_Call(lambda fleet: fleet, Kind.READ, 60) for _ in range(number)]
+def waiters(number: int) -> list[Waiter]:
+    return [Waiter() for _ in range(number)]
 
 
-def is_woken(call: _Call) -> bool:
-    return call._waiter.is_set() if isinstance(call._waiter, anyio.Event) else call._waiter.done()
+def is_woken(waiter: Waiter) -> bool:
+    return waiter._event.is_set() if waiter._future is None else waiter._future.done()
 
 
 @each_loop
@@ -28,10 +27,10 @@ def test_many_tasks_are_woken_32_in_each_turn_of_the_loop(loop: Loop) -> None:
     seen: list[int] = []
 
     async def main() -> None:
-        waiting = calls(100)
+        waiting = waiters(100)
         _wake(waiting)
         for _ in range(20):
-            woken = [is_woken(call) for call in waiting]
+            woken = [is_woken(waiter) for waiter in waiting]
             assert woken == sorted(woken, reverse=True)
             seen.append(sum(woken))
             await anyio.lowlevel.checkpoint()
@@ -46,7 +45,7 @@ def test_as_many_as_a_turn_takes_are_woken_at_once(loop: Loop) -> None:
     """No turn is spent on nobody."""
 
     async def main() -> None:
-        waiting = calls(32)
+        waiting = waiters(32)
         later: list[object] = []
         waiting[0]._in_loop = lambda *arguments: later.append(arguments)
         _wake(waiting)
@@ -62,17 +61,17 @@ def test_a_cancelled_task_keeps_no_other_waiting(loop: Loop, cancelled: set[int]
     """Whether it belongs to the first that are woken or to later ones."""
     ended: list[int] = []
 
-    async def wait(call: _Call, number: int, scope: anyio.CancelScope) -> None:
+    async def wait(waiter: Waiter, number: int, scope: anyio.CancelScope) -> None:
         with scope:
-            await call.wait()
+            await waiter.wait()
             ended.append(number)
 
     async def main() -> None:
-        waiting = calls(100)
+        waiting = waiters(100)
         scopes = [anyio.CancelScope() for _ in waiting]
         async with anyio.create_task_group() as group:
-            for number, call in enumerate(waiting):
-                group.start_soon(wait, call, number, scopes[number])
+            for number, waiter in enumerate(waiting):
+                group.start_soon(wait, waiter, number, scopes[number])
             await anyio.wait_all_tasks_blocked()
             for number in cancelled:
                 scopes[number].cancel()
@@ -86,6 +85,6 @@ def test_trio_may_end_while_tasks_are_woken() -> None:
     """Nobody waits any more for the calls of a batch whose tasks were all cancelled."""
 
     async def main() -> None:
-        trio.lowlevel.current_trio_token().run_sync_soon(_wake, calls(256))
+        trio.lowlevel.current_trio_token().run_sync_soon(_wake, waiters(256))
 
     trio.run(main)

@@ -6,7 +6,7 @@ thread pool, or parked while the user's lock is refused.
 
 from __future__ import annotations
 
-import asyncio
+import concurrent.futures
 import errno
 import math
 import os
@@ -15,28 +15,25 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import anyio
-import anyio.lowlevel
-import anyio.to_thread
 
-from petfleet import logs
+from petfleet import logs, waking
 from petfleet.changes import Batch, Change, Kind, fail
 from petfleet.errors import LockTimeoutError
 from petfleet.fleet import PetFleet
 from petfleet.memory import Memory
 from petfleet.parking import Parking
 from petfleet.spin import LONGEST_PAUSE, Spin
+from petfleet.waking import Waiter
 from petfleet.workers import Workers
 
 T = TypeVar("T")
 
 _MOST_IN_BATCH: Final = 256  # so that no one holds a lock, or the interpreter, for long
-_MOST_WOKEN: Final = 32
 _CONTENDED_SECONDS: Final = 0.1  # how long after a refused lock others are taken to want it too
 _HOT_SECONDS: Final = 0.01  # a user who comes back so soon after a batch is hot
 _PEEK_THREADS: Final = 4
@@ -75,11 +72,7 @@ class FleetStoreStatistics:
 class _Call(Change):
     """A change, and the task that waits for it."""
 
-    __slots__ = ("_in_loop", "_waiter", "deadline", "enqueued", "loop_is_closed", "once", "withdrawn")
-
-    _waiter: asyncio.Future[None] | anyio.Event
-    _in_loop: Callable[..., object]
-    loop_is_closed: Callable[[], bool]
+    __slots__ = ("deadline", "enqueued", "once", "waiter", "withdrawn")
 
     def __init__(self, apply: Callable[[PetFleet | None], PetFleet | None], kind: Kind, lock_timeout: float) -> None:
         super().__init__(apply, kind)
@@ -87,14 +80,11 @@ class _Call(Change):
         self.once = lock_timeout == 0
         self.deadline = math.inf if self.once else self.enqueued + lock_timeout
         self.withdrawn = False
-        self._waiter, self._in_loop, self.loop_is_closed = _waiter()
+        self.waiter = Waiter()
 
     async def wait(self) -> None:
         """Wait until the call was posted, and raise its error, if it has one."""
-        if isinstance(self._waiter, anyio.Event):
-            await self._waiter.wait()
-        else:
-            await self._waiter
+        await self.waiter.wait()
         if self.error is not None:
             try:
                 raise self.error
@@ -103,50 +93,8 @@ class _Call(Change):
 
     @staticmethod
     def post(calls: list[_Call]) -> None:
-        """Wake the tasks of these calls, all of one event loop in one go."""
-        loops: dict[Callable[..., object], list[_Call]] = {}
-        for call in calls:
-            loops.setdefault(call._in_loop, []).append(call)
-        for woken in loops.values():
-            _have_woken(woken)
-
-
-def _have_woken(calls: list[_Call]) -> None:
-    """Have the loop of these calls wake their tasks in its next turn."""
-    try:
-        calls[0]._in_loop(_wake, calls)
-    except Exception:  # noqa: BLE001 - the loop is closed: no task waits any more
-        pass
-
-
-def _wake(calls: list[_Call]) -> None:
-    if len(calls) > _MOST_WOKEN:
-        # The others a turn later: whatever else the loop has to do must not wait for hundreds of tasks.
-        _have_woken(calls[_MOST_WOKEN:])
-        calls = calls[:_MOST_WOKEN]
-    for call in calls:
-        waiter = call._waiter
-        if isinstance(waiter, anyio.Event):
-            waiter.set()
-        elif not waiter.done():  # it is when its task was cancelled
-            waiter.set_result(None)
-
-
-def _waiter() -> tuple[asyncio.Future[None] | anyio.Event, Callable[..., object], Callable[[], bool]]:
-    """Return what a task waits with, what calls a function in its loop from any thread, and what tells the loop's end.
-
-    Not anyio's own way back from a thread: that one waits for the loop, which may be closed by then.
-    """
-    try:
-        # A plain future: any event costs a tenth of a load more. Not the running loop decides: under trio's guest mode
-        # that may be asyncio's, and then there is no asyncio task.
-        if asyncio.current_task() is not None:
-            running = asyncio.get_running_loop()
-            return running.create_future(), running.call_soon_threadsafe, running.is_closed
-    except RuntimeError:
-        pass  # no asyncio here
-    loop: Any = anyio.lowlevel.current_token().native_token
-    return anyio.Event(), loop.run_sync_soon, bool  # False: trio does not end without cancelling its tasks
+        """Wake the tasks of these calls."""
+        Waiter.wake([call.waiter for call in calls])
 
 
 class _Queue:
@@ -209,6 +157,7 @@ class Batching:
         self._backend = backend
         self._lock_timeout = lock_timeout
         self._threads = threads
+        waking.load()
         self._start_clean()
         _alive.add(self)
 
@@ -217,8 +166,8 @@ class Batching:
         self.mutex = threading.Lock()
         self._queues: dict[str, _Queue] = {}
         self._workers: Workers[_Queue] | None = None
-        self._peekers: ThreadPoolExecutor | None = None
-        self._closing: list[Workers[_Queue] | ThreadPoolExecutor] = []
+        self._peekers: concurrent.futures.ThreadPoolExecutor | None = None
+        self._closing: list[Workers[_Queue] | concurrent.futures.ThreadPoolExecutor] = []
         self._served: Memory[str, float] = Memory(4096, 1024 * 1024)  # when a user's last batch was done
         self._contended: Memory[str, float] = Memory(1024, 256 * 1024)  # when a user's lock was last refused
         self._parking = Parking(self._look)
@@ -259,7 +208,7 @@ class Batching:
 
         with self.mutex:
             if self._peekers is None:
-                self._peekers = ThreadPoolExecutor(_PEEK_THREADS, "petfleet-peek")
+                self._peekers = concurrent.futures.ThreadPoolExecutor(_PEEK_THREADS, "petfleet-peek")
             with _threads_may_run_out():
                 self._peekers.submit(job)
         await call.wait()
@@ -413,7 +362,7 @@ class Batching:
                 self._waits += 1
             left = deque[_Call]()
             for call in queue.waiting:
-                if not call.withdrawn and not call.loop_is_closed():
+                if not call.withdrawn and not call.waiter.loop_is_closed():
                     over = call.enqueued <= queue.tried_at if call.once else now >= call.deadline
                     (queue.late if over else left).append(call)
             queue.waiting = left

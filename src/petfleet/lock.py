@@ -7,8 +7,8 @@ in. Unlinking the file splits the lock; whoever takes it checks that the path st
 from __future__ import annotations
 
 import os
+import platform
 import re
-import socket
 import threading
 import time
 from typing import Final, NamedTuple
@@ -77,7 +77,7 @@ class UserLock:
 
     def mark_writing(self) -> None:
         """Say that a commit has begun. Not synced: after a power cut what is on the disk is durable anyway."""
-        self._mark(f"writing pid {os.getpid()} on {socket.gethostname()[:64]} since {time.time():.3f}")
+        self._mark(f"writing pid {os.getpid()} on {platform.node()[:64]} since {time.time():.3f}")
 
     def mark_clean(self, identity: str) -> None:
         """Say that everything is on disk: the file of that identity, and its name."""
@@ -113,7 +113,7 @@ def holder(path: str) -> str | None:
             device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
             held = re.search(rf"^\d+: FLOCK +\w+ +WRITE +([1-9]\d*) +{device} ", locks.read(), re.MULTILINE)
         if held:
-            return f"pid {held[1]} on {socket.gethostname()}"
+            return f"pid {held[1]} on {platform.node()}"
         with open(path, "rb") as file:
             marker = _MARKER.match(file.read(_MARKER_AT + _MARKER_BYTES)[_MARKER_AT:])
     except (OSError, ValueError, AttributeError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import heapq
 import itertools
 import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Generic, TypeVar
 
 from petfleet import logs
@@ -116,8 +116,8 @@ class Workers(Generic[T]):
                 self._watch_ticket = None
                 raise
 
-    def _new_executor(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._most + 1, "petfleet")  # one to look after the others
+    def _new_executor(self) -> concurrent.futures.ThreadPoolExecutor:
+        return concurrent.futures.ThreadPoolExecutor(self._most + 1, "petfleet")  # one to look after the others
 
     # --- in the threads ----------------------------------------------------------------------------------------------
 

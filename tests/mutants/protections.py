@@ -586,14 +586,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "tasks are woken through their loop",
-        "batching.py",
-        "        calls[0]._in_loop(_wake, calls)\n",
-        "        _wake(calls)\n",
+        "waking.py",
+        "        waiters[0]._in_loop(_wake, waiters)\n",
+        "        _wake(waiters)\n",
         "test_store.py::test_load_of_a_missing_fleet_is_empty_and_creates_nothing",
     ),
     Mutant(
         "a closed loop keeps nobody waiting",
-        "batching.py",
+        "waking.py",
         "    except Exception:  # noqa: BLE001 - the loop is closed",
         "    except ZeroDivisionError:  # noqa: BLE001 - the loop is closed",
         "test_shutdown.py::test_an_ended_loop_keeps_no_other_loop_from_its_results",
