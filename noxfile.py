@@ -137,7 +137,7 @@ def build(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
     (wheel,) = dist.glob("*.whl")
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    wanted = {path.relative_to("src").as_posix() for path in Path("src/petfleet").rglob("*.py")}
+    wanted = {path.relative_to("src").as_posix() for path in Path("src").rglob("*.py")}
     wanted.add("petfleet/py.typed")
     if packed != wanted:
         session.error(f"{wheel}: missing {sorted(wanted - packed)}, not wanted {sorted(packed - wanted)}")

@@ -1,0 +1,1 @@
+"""The command line `petfleet`, for operators: beside the library, so that `petfleet --help` need not load it."""
