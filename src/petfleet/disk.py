@@ -243,6 +243,11 @@ def remove_directory(path: str) -> None:
             raise
 
 
+def is_temporary(entry: str, name: str) -> bool:
+    """Return whether an entry of a directory is named like a temporary file of writers of ``name``."""
+    return entry.startswith(f".{name}.") and _TEMPORARY.fullmatch(entry) is not None
+
+
 def sweep(path: str) -> None:
     """Remove the temporary files of writers of ``path`` that did not live to rename them, if there is its directory."""
     directory, name = os.path.split(path)
@@ -251,7 +256,7 @@ def sweep(path: str) -> None:
     except FileNotFoundError:
         return
     for entry in entries:
-        if entry.startswith(f".{name}.") and _TEMPORARY.fullmatch(entry):
+        if is_temporary(entry, name):
             try:
                 remove(os.path.join(directory, entry))
             except IsADirectoryError:

@@ -33,12 +33,15 @@ class Marker(NamedTuple):
 class UserLock:
     """An open lock file; locked after :meth:`try_acquire` returned True. Close it in any case."""
 
-    def __init__(self, path: str, *, create: bool) -> None:
-        """Open the lock file; FileNotFoundError if it is missing and not to be created, or its directory is."""
+    def __init__(self, path: str, *, create: bool, writable: bool = True) -> None:
+        """Open the lock file; FileNotFoundError if it is missing and not to be created, or its directory is.
+
+        Without ``writable`` it can be locked on most file systems, but not marked.
+        """
         self.path = path
         self.fresh = False  # whether its directory was made just now, so that nothing was ever in it
         self._held = False
-        self._fd, self._status = _open(path, create=create)
+        self._fd, self._status = _open(path, create=create, writable=writable)
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; an error if the file system has no such lock."""
@@ -157,10 +160,11 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
     )
 
 
-def _open(path: str, *, create: bool) -> tuple[int, os.stat_result]:
+def _open(path: str, *, create: bool, writable: bool) -> tuple[int, os.stat_result]:
+    flags = (os.O_RDWR if writable else os.O_RDONLY) | (os.O_CREAT if create else 0)
     while True:
         forks = _forks.ended
-        fd, status = disk.open_regular(path, os.O_RDWR | (os.O_CREAT if create else 0))
+        fd, status = disk.open_regular(path, flags)
         _descriptors.add(fd)
         if _forks.begun == forks:
             break

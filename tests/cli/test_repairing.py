@@ -1,0 +1,343 @@
+"""What a repair does, what it leaves alone, and what it says of both."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from petfleet import FleetFormatError, FleetStore, LockTimeoutError, PetFleet, dumps, reading
+from petfleet.layout import Place
+from petfleet.lock import UserLock
+from petfleet_cli import repairing, traces
+from petfleet_cli.repairing import set_aside
+from tests.calls import entries
+from tests.cli.roots import TEMPORARY, Instead, fail, found, once, put, say_writing, whole
+from tests.conftest import pet
+from tests.recording import RecordingOS, refuse
+
+BAD = b'user_id = "u"\npets = [] oops\n'
+GOOD = dumps(PetFleet("u", [pet("nova")], "nova")).encode()
+ASIDE = "fleet.toml.corrupt-20261122T201500Z"
+
+
+@pytest.fixture(autouse=True)
+def _same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have everything be set aside in the same second."""
+    there = time.gmtime(1_795_378_500)
+    monkeypatch.setattr(repairing, "time", Instead(time, gmtime=lambda: there))
+
+
+@pytest.fixture
+def place(root: Path) -> Place:
+    """The place of user u."""
+    return Place(str(root), "u")
+
+
+def test_what_a_dead_writer_left_is_recovered(root: Path) -> None:
+    """Its temporary file goes, the fleet's bytes stay, and the next check finds nothing."""
+    path = put(root, "u")
+    before = path.read_bytes()
+    path.with_name(TEMPORARY).write_text("half a wri")
+    say_writing(path)
+    assert [(one.kind, one.repaired) for one in found(root, repair=True)] == [
+        ("leftover", "removed"),
+        ("dead-writer", "recovered"),
+    ]
+    assert path.read_bytes() == before
+    assert entries(path.parent) == ["fleet.toml", "fleet.toml.lock"]
+    assert found(root) == []
+
+
+@pytest.mark.parametrize("fleet", [True, False])
+def test_a_temporary_file_without_a_lock_file_is_removed(root: Path, fleet: bool) -> None:
+    """Be there a fleet beside it or none."""
+    path = put(root, "u", lock=False)
+    if not fleet:
+        path.unlink()
+    path.with_name(TEMPORARY).touch()
+    assert [(one.kind, one.repaired) for one in found(root, repair=True)] == [("leftover", "removed")]
+    assert path.exists() == fleet
+    assert found(root) == []
+
+
+def test_a_writer_that_died_deleting_is_recovered_from(root: Path) -> None:
+    """Nothing is left of the user."""
+    path = put(root, "u")
+    say_writing(path)
+    path.unlink()
+    assert [(one.kind, one.repaired) for one in found(root, repair=True)] == [("dead-writer", "recovered")]
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize("lock", [False, True])
+def test_a_file_that_means_no_fleet_is_set_aside(root: Path, lock: bool, dead: bool) -> None:
+    """The bytes are kept under another name, the user starts anew, and nothing else of the user is left."""
+    path = put(root, "u", BAD, lock=lock)
+    if dead:
+        say_writing(path)
+        path.with_name(TEMPORARY).touch()
+    repaired = {one.kind: one.repaired for one in found(root, repair=True)}
+    recovered = {"leftover": "removed", "dead-writer": "recovered"}
+    assert repaired == {"unparsable": f"set aside as {path.parent / ASIDE}", **(recovered if dead else {})}
+    assert (path.parent / ASIDE).read_bytes() == BAD
+    assert entries(path.parent) == [ASIDE]
+    assert found(root) == []
+
+    async def use() -> None:
+        store = FleetStore(root)
+        assert await store.load("u") == PetFleet("u")
+        await store.add("u", pet("mira"))
+        await store.aclose()
+
+    anyio.run(use)
+    assert entries(path.parent) == ["fleet.toml", ASIDE, "fleet.toml.lock"]
+    assert found(root) == []
+
+
+def test_a_file_that_is_too_large_is_set_aside(root: Path) -> None:
+    """It is moved without being read."""
+    path = put(root, "u")
+    os.truncate(path, 2**40)
+    (finding,) = found(root, repair=True)
+    assert finding.repaired == f"set aside as {path.parent / ASIDE}"
+    assert (path.parent / ASIDE).stat().st_size == 2**40
+
+
+def test_what_was_set_aside_before_is_not_replaced(root: Path, place: Place) -> None:
+    """Three in one second have three names."""
+    directory = put(root, "u", BAD).parent
+    for number in range(3):
+        (directory / "fleet.toml").write_bytes(BAD + b"%d" % number)
+        os.utime(directory / "fleet.toml", (1, 1))
+        suffix = f"-{number}" if number else ""
+        assert set_aside(place, 5.0) == f"{directory}/{ASIDE}{suffix}"
+    names = (ASIDE, f"{ASIDE}-1", f"{ASIDE}-2")
+    assert [(directory / name).read_bytes()[-1:] for name in names] == [b"0", b"1", b"2"]
+
+
+def test_setting_aside_is_one_rename_that_is_synced(root: Path, place: Place, system: RecordingOS) -> None:
+    """A crash leaves the old name or the new one; on return it is the new one, with everything else as it was."""
+    put(root, "u", BAD)
+    set_aside(place, 5.0)
+    assert system.calls == [("replace", f"u/fleet.toml -> u/{ASIDE}"), ("fsync", "u")]
+
+
+# --- others who write meanwhile --------------------------------------------------------------------------------------
+
+
+def mend(path: Path) -> None:
+    """Put a good file in the place of the bad one, as an editor does."""
+    path.with_name("editing").write_bytes(GOOD)
+    path.with_name("editing").chmod(0o600)
+    path.with_name("editing").replace(path)
+
+
+@pytest.mark.parametrize("happens", [mend, Path.unlink, lambda path: shutil.rmtree(path.parent)])
+def test_what_is_mended_before_the_lock_is_had_is_left_alone(
+    root: Path, happens: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read again under the lock, and is no finding any more."""
+    path = put(root, "u", BAD)
+    once(monkeypatch, traces, "locked", lambda: happens(path))
+    assert found(root, repair=True) == []
+    assert ASIDE not in (entries(path.parent) or [])
+    if happens is mend:
+        assert path.read_bytes() == GOOD
+
+
+@pytest.mark.parametrize("happens", [mend, Path.unlink])
+def test_what_is_mended_after_the_last_read_is_left_alone(
+    root: Path, place: Place, happens: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is not the one that was read is read again."""
+    path = put(root, "u", BAD)
+    once(monkeypatch, repairing, "_free_name", lambda: happens(path))
+    assert set_aside(place, 5.0) is None
+    assert ASIDE not in (entries(path.parent) or [])
+
+
+def test_the_old_program_may_finish_its_rewrite(root: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has truncated just now is read again, under the lock, until it is whole."""
+    path = put(root, "u", BAD)
+    once(monkeypatch, traces, "locked", lambda: path.write_bytes(b""))
+    monkeypatch.setattr(reading, "time", Instead(time, sleep=lambda seconds: path.write_bytes(GOOD)))
+    assert set_aside(place, 5.0) is None
+    assert path.read_bytes() == GOOD
+
+
+def test_a_lock_that_is_split_meanwhile_is_taken_anew(
+    root: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another may have committed under the new lock file."""
+    path = put(root, "u", BAD)
+    calls = once(monkeypatch, repairing, "_free_name", lambda: path.with_name("fleet.toml.lock").unlink())
+    assert set_aside(place, 5.0) == str(path.parent / ASIDE)
+    assert len(calls) == 2
+
+
+def test_a_lock_file_unlinked_before_it_was_locked_is_not_used(
+    root: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock on an unlinked file excludes nobody: a writer holds the one that is at the path by now."""
+    path = put(root, "u", BAD)
+    held: list[UserLock] = []
+
+    def replace() -> None:
+        path.with_name("fleet.toml.lock").unlink()
+        held.append(UserLock(place.lock, create=True))
+        assert held[0].try_acquire()
+
+    once(monkeypatch, UserLock, "try_acquire", replace)
+    reads = once(monkeypatch, reading.Reader, "read", lambda: None)
+    with pytest.raises(LockTimeoutError):
+        set_aside(place, 0.02)
+    held[0].close()
+    assert reads == []
+    assert path.read_bytes() == BAD
+
+
+def test_a_file_that_keeps_being_replaced_is_left_alone(
+    root: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a bounded number of tries it is as if the lock stayed held."""
+    path = put(root, "u", BAD)
+    looks = itertools.cycle([True, False])  # when the lock was taken, and before the rename
+    monkeypatch.setattr(UserLock, "is_at_path", lambda self: next(looks))
+    with pytest.raises(LockTimeoutError):
+        set_aside(place, 5.0)
+    assert path.read_bytes() == BAD
+
+
+def test_a_link_put_in_the_place_of_the_directory_is_not_followed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is set aside, locked or made where it leads."""
+    path = put(root, "u", BAD)
+
+    def plant() -> None:
+        path.parent.rename(root.parent / "elsewhere")
+        path.parent.symlink_to(root.parent / "elsewhere")
+        before.update(whole(root.parent))
+
+    before: dict[str, tuple[object, ...]] = {}
+    once(monkeypatch, traces, "locked", plant)
+    (finding,) = found(root, repair=True)
+    assert (finding.kind, finding.repaired) == ("unparsable", None)
+    assert "; not repaired: " in finding.message
+    assert "A symbolic link is not followed in the place of a user's directory" in finding.message
+    assert whole(root.parent) == before
+
+
+def test_a_pipe_put_in_the_place_of_the_file_is_left_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a regular file is set aside."""
+    path = put(root, "u", BAD)
+
+    def plant() -> None:
+        path.unlink()
+        os.mkfifo(path)
+
+    once(monkeypatch, traces, "locked", plant)
+    (finding,) = found(root, repair=True)
+    assert finding.message.endswith("; not repaired: expected a regular file, not a pipe")
+    assert path.is_fifo()
+
+
+# --- what stands in the way ------------------------------------------------------------------------------------------
+
+
+def test_a_lock_that_stays_held_leaves_the_file(root: Path) -> None:
+    """The finding says who holds it."""
+    path = put(root, "u", BAD)
+    before = whole(root)
+    with contextlib.closing(UserLock(f"{path}.lock", create=False)) as lock:
+        assert lock.try_acquire()
+        (finding,) = found(root, repair=True, lock_timeout=0.02)
+    assert finding.repaired is None
+    assert re.search(rf"; not repaired: {path}.lock not locked within 0.02 s, held by pid \d+ on ", finding.message)
+    assert whole(root) == before
+
+
+def test_a_lock_that_is_released_is_waited_for(root: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the caller allows."""
+    put(root, "u", BAD)
+    lock = UserLock(place.lock, create=False)
+    assert lock.try_acquire()
+    monkeypatch.setattr(traces, "time", Instead(time, sleep=lambda seconds: lock.close()))
+    assert set_aside(place, 3600.0) is not None
+
+
+def test_a_refused_rename_leaves_the_file(root: Path, system: RecordingOS) -> None:
+    """The finding says what the system said."""
+    path = put(root, "u", BAD)
+    refuse(system, "replace", f"u/fleet.toml -> u/{ASIDE}", errno.EROFS)
+    (finding,) = found(root, repair=True)
+    assert finding.repaired is None
+    assert finding.message.endswith("; not repaired: [Errno 30] Read-only file system")
+    assert path.read_bytes() == BAD
+
+
+def test_a_new_name_that_cannot_be_synced_is_told(root: Path, system: RecordingOS) -> None:
+    """The file has it, but a power cut may give it back the old one; and so it is where the rest is not tidied up."""
+    path = put(root, "u", BAD)
+    refuse(system, "fsync", "u", errno.EIO)
+    (finding,) = found(root, repair=True)
+    aside = path.parent / ASIDE
+    assert finding.repaired == f"set aside as {aside}"
+    assert f"; {aside}: the change is in place but may or may not survive a power cut" in finding.message
+    assert finding.message.endswith("; what else is to be tidied up is left: Input/output error")
+    assert aside.read_bytes() == BAD
+
+
+def test_a_recovery_that_fails_says_why(root: Path) -> None:
+    """What went all the same is told as removed: here another user's file stands in the way of the rest."""
+    path = put(root, "u", b'user_id = "other"\npets = []\n')
+    say_writing(path)
+    path.with_name(TEMPORARY).touch()
+    foreign, leftover, dead = found(root, repair=True)
+    assert (foreign.kind, foreign.repaired) == ("foreign-user-id", None)
+    assert (leftover.kind, leftover.repaired) == ("leftover", "removed")
+    assert (dead.kind, dead.repaired) == ("dead-writer", None)
+    with pytest.raises(FleetFormatError) as caught:
+        anyio.run(FleetStore(root).load, "u")
+    assert dead.message.endswith(f"; not repaired: {caught.value}")
+
+
+def test_what_is_still_there_without_an_error_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library only logs what it could not sweep."""
+    path = put(root, "u")
+    path.with_name(TEMPORARY).touch()
+    monkeypatch.setattr(repairing, "_recover", lambda *arguments: None)
+    (finding,) = found(root, repair=True)
+    assert (finding.kind, finding.repaired) == ("leftover", None)
+    assert finding.message.endswith("; not repaired: it is still there")
+
+
+def test_a_root_that_no_store_takes_is_told(tmp_path: Path) -> None:
+    """A path that is no UTF-8 can be checked, and its bad files be set aside, but no store recovers there."""
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    say_writing(put(root, "u", BAD))
+    unparsable, dead = found(root, repair=True)
+    assert unparsable.repaired == rf"set aside as {tmp_path}/\udcff/u/{ASIDE}"
+    assert dead.repaired is None
+    assert "; not repaired: root '" in dead.message
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOENT])
+def test_a_directory_that_can_no_longer_be_read(root: Path, error: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be confirmed is not said to be repaired, unless the directory has gone."""
+    path = put(root, "u", b'user_id = "other"\npets = []\n')
+    path.with_name(TEMPORARY).touch()
+    once(monkeypatch, repairing, "_recover", lambda: monkeypatch.setattr(traces, "look", fail(error)))
+    foreign, leftover = found(root, repair=True)
+    assert foreign.repaired is None
+    assert leftover.repaired == ("removed" if error == errno.ENOENT else None)
+    assert leftover.message.endswith("; not repaired: [Errno 5] Input/output error") == (error == errno.EIO)
