@@ -13,8 +13,8 @@ import nox
 nox.needs_version = ">=2025.10.14"  # the first with options.download_python
 
 SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
-REQUIRED_IN_CI = ["3.11", "3.13"]
 IN_CI = bool(os.environ.get("CI"))
+IN_CI_ON = "3.13"  # CI has only so much time: the suite on a new Python, and `minimums` on the oldest
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 LONG = ["tests/proof", "tests/large"]  # tests that try the system much more than the interpreter
@@ -31,16 +31,20 @@ nox.options.error_on_missing_interpreters = IN_CI
 
 
 def pythons() -> list[str]:
-    """Return the versions to test on: in CI, which has only so much time, the required ones and nox's own."""
+    """Return the versions to test on."""
+    if IN_CI:
+        return [IN_CI_ON]
     # A Python newer than this list may be the only one there; the tests must not all be skipped then.
-    known = SUPPORTED if OWN in SUPPORTED else [*SUPPORTED, OWN]
-    return [v for v in known if not IN_CI or v in REQUIRED_IN_CI or v == OWN]
+    return SUPPORTED if OWN in SUPPORTED else [*SUPPORTED, OWN]
 
 
 def group(*names: str) -> tuple[str, ...]:
     """Return the requirements of dependency groups (older pips do not know `--group`)."""
     return nox.project.dependency_groups(PROJECT, *names)
 
+
+# What `petfleet[cli,watch]` brings.
+EXTRAS = [requirement for extra in PROJECT["project"]["optional-dependencies"].values() for requirement in extra]
 
 built: list[str] = []  # the one wheel of this run
 
@@ -62,14 +66,14 @@ def install_wheel(session: nox.Session, *requirements: str) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Four processes, one of them killed, and not one acknowledged change lost."""
-    install_wheel(session, *group("demo"))
-    session.run("python", "examples/demo.py", *session.posargs)
+    install_wheel(session, *EXTRAS)
+    session.run("petfleet", "demo", *session.posargs)
 
 
 @nox.session(python=pythons())
 def tests(session: nox.Session) -> None:
     """Run the suite on the built wheel; every line and branch must run, unless arguments narrow the suite."""
-    install_wheel(session, *group("test"))
+    install_wheel(session, *EXTRAS, *group("test"))
     if session.posargs:
         session.run("python", "-m", "pytest", *session.posargs)
         return
@@ -81,21 +85,23 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *WITHOUT_LONG)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
-    if session.python == OWN:  # one interpreter is enough
+    if session.python == (IN_CI_ON if IN_CI else OWN):  # one interpreter is enough
         session.run("python", "-m", "pytest", *LONG, env={"COVERAGE_FILE": None})
 
 
 @nox.session
 def torture(session: nox.Session) -> None:
     """Try to break petfleet for as long as `-- --minutes 30` says; `-- --help` says what else there is."""
-    install_wheel(session, *group("test"))
+    install_wheel(session, *EXTRAS, *group("test"))
     session.run("python", "-m", "tests.proof", *session.posargs)
 
 
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Take out each protection, one at a time, and see its test turn red; `-- --only WORD` for some of them."""
-    session.install(*PROJECT["project"]["dependencies"], *group("test"))  # each copy of the sources is tested in place
+    session.install(
+        *PROJECT["project"]["dependencies"], *EXTRAS, *group("test")
+    )  # each copy of the sources is tested in place
     session.run("python", "-m", "tests.mutants", *session.posargs)
 
 
@@ -110,7 +116,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check types: mypy strict on all code, a second checker on the calls of the public face."""
-    install_wheel(session, *group("typing"))
+    install_wheel(session, *EXTRAS, *group("typing"))
     session.run("mypy", "src", "tests", "benchmarks", "examples")
     session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})  # do not ask for newer releases
 
@@ -118,7 +124,7 @@ def typing(session: nox.Session) -> None:
 @nox.session(python=SUPPORTED[0])
 def minimums(session: nox.Session) -> None:
     """Run the suite on the oldest Python with the oldest dependencies that pyproject.toml allows."""
-    pins = [requirement.replace(">=", "==") for requirement in PROJECT["project"]["dependencies"]]
+    pins = [requirement.replace(">=", "==") for requirement in [*PROJECT["project"]["dependencies"], *EXTRAS]]
     if not all(pin.count("==") == 1 for pin in pins):
         session.error(f"each dependency needs one lower bound and nothing else: {pins}")
     install_wheel(session, *pins, *group("test"))
@@ -147,5 +153,5 @@ def build(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure petfleet and its peers in about a minute; `-- --help` says what else there is."""
-    install_wheel(session, *group("bench"))
+    install_wheel(session, *EXTRAS, *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)

@@ -61,7 +61,7 @@ def _options() -> argparse.Namespace:
     )
     kinds.add_argument("--show", type=Path, metavar="A.json", help="measure nothing, show that run")
     parser.set_defaults(kind="quick")
-    parser.add_argument("--only", type=_names, default=[], metavar="GROUP,...", help="groups, syncs, targets")
+    parser.add_argument("--only", type=_names, default=[], metavar="GROUP,...", help="groups, syncs, targets, startup")
     parser.add_argument("--peers", type=_names, default=list(ALL), metavar="PEER,...", help="; ".join(ALL))
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="print the ratios to that run")
     parser.add_argument(

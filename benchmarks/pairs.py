@@ -1,9 +1,11 @@
-"""One thing against another in one process: what a single call costs, and a single parse."""
+"""One thing against another: what a single call costs, a single parse, and the start of a process."""
 
 from __future__ import annotations
 
 import asyncio
 import statistics
+import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,6 +21,7 @@ CALLS: Final = 30  # of one kind in a row
 READS: Final = 100
 TURNS: Final = 3
 TEXTS: Final = 60
+STARTS: Final = 20
 
 
 class Calls(NamedTuple):
@@ -38,6 +41,15 @@ class Parses(NamedTuple):
     loads: float
 
 
+class Starts(NamedTuple):
+    """The medians of the seconds that a process takes from its start to its end."""
+
+    dependencies: float
+    library: float
+    typer: float
+    help: float
+
+
 def calls(directory: Path) -> Calls:
     """Return what changes and loads cost, and the raw protocol with the same bytes in the event loop's executor."""
     seconds: list[float] = in_child(lambda: list(asyncio.run(_calls(directory))))
@@ -50,6 +62,25 @@ def parses() -> Parses:
     texts: list[str] = in_child(lambda: [dumps(new_fleet(f"user-{number:04}", 50)) for number in range(TEXTS)])
     seconds: list[float] = in_child(lambda: list(_parses(texts)))
     return Parses(*seconds)
+
+
+def starts() -> Starts:
+    """Return what it costs to import petfleet and what it depends on, and to show the help of its command line."""
+    script = Path(sys.executable).with_name("petfleet")
+    commands = [
+        [sys.executable, "-c", "import anyio, filelock, tomli_w"],
+        [sys.executable, "-c", "import petfleet"],
+        [sys.executable, "-c", "import typer"],
+        [str(script), "--help"] if script.exists() else [sys.executable, "-m", "petfleet_cli", "--help"],
+    ]
+    took: list[list[float]] = [[] for _ in commands]
+    for turn in range(STARTS + 1):
+        for command, seconds in zip(commands, took, strict=True):
+            start = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            if turn:  # in the first, modules are compiled
+                seconds.append(time.perf_counter() - start)
+    return Starts(*map(statistics.median, took))
 
 
 async def _calls(directory: Path) -> Calls:

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -53,6 +53,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "smoke": Kind(scenarios.smoke, 0.1, 16, Effort(1, 0.1, 20, 200), 5, judged=False),
 }
 TARGETS: Final = "targets"
+STARTUP: Final = "startup"  # one of the targets, alone
 SYNCS: Final = "syncs"
 
 _NOTHING: Final = Result(
@@ -79,7 +80,7 @@ _NOTHING: Final = Result(
 
 def parts(kind: str) -> list[str]:
     """Return what a run of that kind can be narrowed to."""
-    return [*dict.fromkeys(scenario.group for _, scenario in KINDS[kind].runs()), SYNCS, TARGETS]
+    return [*dict.fromkeys(scenario.group for _, scenario in KINDS[kind].runs()), SYNCS, TARGETS, STARTUP]
 
 
 def run(kind: str, only: Collection[str], peers: Collection[str], directory: Path | None) -> tuple[Report, list[str]]:
@@ -102,7 +103,9 @@ def run(kind: str, only: Collection[str], peers: Collection[str], directory: Pat
         if SYNCS in wanted:
             one.count_syncs()
         if TARGETS in wanted:
-            one.measure_targets()
+            one.measure_targets(targets.GROUPS)
+        elif STARTUP in wanted:
+            one.measure_targets([targets.startup])
         one.say("measured")
         of_what = {**versions(_packages(peers)), **deployments.server_versions()}
         return Report(kind, when, about, of_what, one.results, one.targets, one.syncs), one.wrong
@@ -149,11 +152,11 @@ class _Run:
             except Exception as error:  # noqa: BLE001 - shown at the end
                 self._failed(f"syncs, {peer}", error)
 
-    def measure_targets(self) -> None:
-        """Measure the targets; in the end, the lost updates of everything until then."""
+    def measure_targets(self, groups: Iterable[targets.Group]) -> None:
+        """Measure these targets; in the end, the lost updates of everything until then."""
         if "petfleet" not in self._peers:
             return
-        for group in targets.GROUPS:
+        for group in groups:
             try:
                 self.targets += targets.in_rounds(
                     group, self._deployments, self._measure_target, self._kind.effort, self.say

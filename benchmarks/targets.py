@@ -121,10 +121,21 @@ def stalls(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
     ]
 
 
+def startup(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
+    """Return what petfleet costs a program, or an operator, before it does anything."""
+    took = pairs.starts()
+    return [
+        _at_most(1.3, "import petfleet / import anyio, filelock, tomli_w", took.library, took.dependencies),
+        _at_most(1.5, "petfleet --help / import typer", took.help, took.typer),
+        _about("import petfleet, ms", took.library * 1e3),
+        _about("petfleet --help, ms", took.help * 1e3),
+    ]
+
+
 Group = Callable[[Deployments, Run, Effort], list[Figure]]
 Say = Callable[[str], None]
 
-GROUPS: Final = (one_change, parsing, hot, many, fairness, quiet, users, stalls)
+GROUPS: Final = (one_change, parsing, hot, many, fairness, quiet, users, stalls, startup)
 
 
 def in_rounds(group: Group, deployments: Deployments, run: Run, effort: Effort, say: Say) -> list[Target]:

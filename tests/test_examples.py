@@ -1,23 +1,16 @@
-"""The examples run as a visitor runs them, and the demonstration would notice a loss."""
+"""The examples run as a visitor runs them."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from petfleet import PetFleet, dumps, fleet_path
-from tests.conftest import pet, wait_until
+from petfleet import fleet_path
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SMALL_DEMO = ("--seconds", "2", "--users", "20", "--tasks", "8")
 
 
 @pytest.fixture
@@ -27,18 +20,6 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory.mkdir()
     monkeypatch.setenv("TMPDIR", str(directory))
     return directory
-
-
-@pytest.fixture
-def demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The demonstration as a module, for its parts."""
-    spec = importlib.util.spec_from_file_location("petfleet_demo", EXAMPLES / "demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # its dataclasses look there for their annotations
-    spec.loader.exec_module(module)
-    return module
 
 
 def run(script: str, *arguments: str) -> str:
@@ -63,139 +44,3 @@ def test_quickstart_may_run_again_in_the_same_root(tmp_path: Path) -> None:
     manifest = tmp_path / "pets" / "mira.toml"
     assert manifest.read_text() == 'name = "Mira"\ngreeting = "Good to see you!"\n'
     assert f'manifest_path = "{manifest}"' in fleet_path("user-alpha", tmp_path / "fleets").read_text()
-
-
-def test_the_demonstration_loses_nothing_and_cleans_up(temporary: Path) -> None:
-    """Status 0, a progress line, the table, the hot user's file; no temporary directory stays."""
-    printed = run("demo.py", *SMALL_DEMO)
-    assert re.search(r"^ +[\d,]+ changes acknowledged, worker \d+ killed and replaced$", printed, re.MULTILINE)
-    table = dict(re.findall(r"^(\S.*?) {2,}([\d,.]+)", printed, re.MULTILINE))
-    assert list(table) == [
-        "changes acknowledged",
-        "found on disk",
-        "lost",
-        "changes/s",
-        "latency p50, p99, max",
-        "recovered",
-    ]
-    assert table["found on disk"] == table["changes acknowledged"] != "0"
-    assert table["lost"] == "0"
-    assert 'user_id = "hot-user"\nactive_pet = "pet-' in printed
-    assert list(temporary.iterdir()) == []
-
-
-def test_an_interrupted_demonstration_ends_its_workers_and_cleans_up(temporary: Path) -> None:
-    """Ctrl-C is status 130 without a traceback; no process and no directory stays."""
-    command = [sys.executable, str(EXAMPLES / "demo.py"), "--seconds", "60", "--users", "20", "--tasks", "4"]
-    # A session of its own, by which its processes are found.
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        assert process.stdout is not None
-        assert "changes acknowledged" in process.stdout.readline()  # all workers have reported by then
-        assert len(processes_of_session(process.pid)) == 5
-        process.send_signal(signal.SIGINT)
-        printed, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.communicate()
-    assert (process.returncode, errors) == (130, "")
-    assert printed.endswith("interrupted\n")
-    assert processes_of_session(process.pid) == []
-    assert list(temporary.iterdir()) == []
-
-
-def test_workers_end_when_the_demonstration_is_killed(temporary: Path) -> None:
-    """Even SIGKILL of the main process leaves no worker running."""
-    command = [sys.executable, str(EXAMPLES / "demo.py"), "--seconds", "60", "--users", "20", "--tasks", "4"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-    )
-    try:
-        assert process.stdout is not None
-        assert "changes acknowledged" in process.stdout.readline()
-    finally:
-        process.kill()
-        process.communicate()
-    wait_until(lambda: processes_of_session(process.pid) == [])
-
-
-def processes_of_session(leader: int) -> list[int]:
-    """Return the processes of a session that have not ended."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdecimal():
-            try:
-                state, _, _, session = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[:4]
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it has ended since
-            if int(session) == leader and state not in "ZX":
-                found.append(int(entry))
-    return found
-
-
-ACKNOWLEDGED = {("hot-user", "pet-0"): [1, 2, 5], ("user-000", "pet-1"): [3]}
-
-
-def write(root: Path, user_id: str, **pets: int) -> None:
-    """Put a fleet file there, without the store."""
-    path = fleet_path(user_id, root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dumps(PetFleet(user_id, [pet(name.replace("_", "-"), value) for name, value in pets.items()])))
-
-
-def test_the_demonstration_is_content_with_what_was_acknowledged(tmp_path: Path, demo: ModuleType) -> None:
-    """A value not yet acknowledged, or a pet, may be there as well."""
-    write(tmp_path, "hot-user", pet_0=5, pet_7=1)
-    write(tmp_path, "user-000", pet_1=4)
-    assert demo.find_lost(str(tmp_path), ACKNOWLEDGED) == []
-    assert demo.report(str(tmp_path), demo.Log(ACKNOWLEDGED, [0.001] * 4)) == 0
-
-
-@pytest.mark.parametrize(
-    ("hot", "other", "lost"),
-    [
-        pytest.param({"pet_0": 4}, {"pet_1": 3}, ["hot-user pet-0: 5 was acknowledged, found 4"], id="last touch"),
-        pytest.param(
-            {"pet_0": 1},
-            {"pet_1": 3},
-            ["hot-user pet-0: 2 was acknowledged, found 1", "hot-user pet-0: 5 was acknowledged, found 1"],
-            id="two touches",
-        ),
-        pytest.param({"pet_0": 5}, {}, ["user-000 pet-1: 3 was acknowledged, found None"], id="an add"),
-        pytest.param({"pet_0": 5}, None, ["user-000 pet-1: 3 was acknowledged, found None"], id="a whole file"),
-    ],
-)
-def test_the_demonstration_notices_a_loss(
-    tmp_path: Path,
-    demo: ModuleType,
-    capfd: pytest.CaptureFixture[str],
-    hot: dict[str, int],
-    other: dict[str, int] | None,
-    lost: list[str],
-) -> None:
-    """Every acknowledged change that is not on disk is named, and the status is 1."""
-    write(tmp_path, "hot-user", **hot)
-    if other is not None:
-        write(tmp_path, "user-000", **other)
-    assert demo.find_lost(str(tmp_path), ACKNOWLEDGED) == lost
-    assert demo.report(str(tmp_path), demo.Log(ACKNOWLEDGED, [0.001] * 4)) == 1
-    printed = capfd.readouterr().out
-    assert f"lost                   {len(lost):10}\n" in printed
-    assert printed.endswith("".join(f"LOST: {change}\n" for change in lost))
-
-
-def test_the_demonstration_notices_an_unreadable_file(tmp_path: Path, demo: ModuleType) -> None:
-    """A file that no TOML parser takes holds nothing."""
-    write(tmp_path, "hot-user", pet_0=5)
-    write(tmp_path, "user-000", pet_1=3)
-    fleet_path("user-000", tmp_path).write_text("user_id = \n")
-    assert demo.find_lost(str(tmp_path), ACKNOWLEDGED) == ["user-000 pet-1: 3 was acknowledged, found None"]
-
-
-def test_the_demonstration_notices_a_failed_worker(tmp_path: Path, demo: ModuleType) -> None:
-    """With nothing lost, a worker that failed still makes it status 1."""
-    write(tmp_path, "hot-user", pet_0=5)
-    write(tmp_path, "user-000", pet_1=3)
-    assert demo.report(str(tmp_path), demo.Log(ACKNOWLEDGED, [0.001] * 4, failed_workers=1)) == 1

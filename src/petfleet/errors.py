@@ -19,13 +19,15 @@ permission) passes unchanged, with its errno and file name.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
     from petfleet.fleet import PetFleet
 
 
-_WAY_OUT = "; repair it or move it away (a fleet file that cannot be parsed: save with overwrite=True replaces it)"
+WAY_OUT: Final = (
+    "; repair it or move it away (a fleet file that cannot be parsed: save with overwrite=True replaces it)"
+)
 
 
 class FleetError(Exception):
@@ -99,7 +101,7 @@ class FleetFormatError(FleetError, ValueError):
             where += f", line {line}"
         if column is not None:
             where += f", column {column}"
-        way_out = "" if path is None else _WAY_OUT
+        way_out = "" if path is None else WAY_OUT
         super().__init__(f"{where}: expected {expected}{way_out}")
         self.path = path
         self.expected = expected

@@ -79,12 +79,12 @@ class FileBackend:
 
     def peek(self, user_id: str) -> PetFleet | None:
         """Return the fleet as its file is now, without the lock; None if there is none."""
-        place = Place(self._root, user_id)
-        disk.refuse_link(place.directory)
-        _, state = self._reader.read(place)
-        if state.error is not None:
-            raise own_copy(state.error)
-        return state.fleet
+        return self._peek(user_id)[1].fleet
+
+    def text(self, user_id: str) -> str | None:
+        """Return the text that the fleet's file holds now, without the lock; None if there is none."""
+        stored, _ = self._peek(user_id)
+        return None if stored is None or stored.data is None else stored.data.decode()
 
     def users(self) -> Generator[str, None, None]:
         """Yield the ids that have a fleet, in no order."""
@@ -107,6 +107,14 @@ class FileBackend:
                     continue
                 if found:
                     yield entry.name
+
+    def _peek(self, user_id: str) -> tuple[disk.Stored | None, State]:
+        place = Place(self._root, user_id)
+        disk.refuse_link(place.directory)
+        stored, state = self._reader.read(place)
+        if state.error is not None:
+            raise own_copy(state.error)
+        return stored, state
 
     # --- one commit --------------------------------------------------------------------------------------------------
 

@@ -13,19 +13,10 @@ from petfleet.names import check_user_id
 from petfleet.reading import Reader
 from petfleet_cli import contents, repairing, traces
 from petfleet_cli.findings import Finding as Finding
-from petfleet_cli.findings import not_a_file, printable, reason, unreadable
+from petfleet_cli.findings import not_a_file, reason, unreadable
+from petfleet_cli.output import shown
 from petfleet_cli.rights import DIRECTORY, FILE, MOST_LOOKS, may_settle, rights
 from petfleet_cli.traces import Traces
-
-
-def count(root: str | os.PathLike[str]) -> int:
-    """Return how many lists :func:`check` is about to yield; others may add to them, or take away, meanwhile.
-
-    Raises:
-        OSError: the root cannot be listed.
-    """
-    with disk.uninterrupted(os.scandir, os.path.abspath(root)) as entries:
-        return sum(1 for _ in entries)
 
 
 def check(root: str | os.PathLike[str], *, repair: bool, lock_timeout: float) -> Iterator[list[Finding]]:
@@ -121,7 +112,7 @@ class _Check:
 def _link(entry: os.DirEntry[str]) -> Iterator[Finding]:
     try:
         os.stat(os.path.join(entry.path, FLEET_FILE))
-        target = printable(os.readlink(entry.path))
+        target = shown(os.readlink(entry.path))
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL):
             yield unreadable(entry.path, error, entry.name)
@@ -147,5 +138,5 @@ def _left(place: Place, seen: Traces, lock_timeout: float) -> Iterator[Finding]:
         message = f"{perhaps}a temporary file that no living writer uses{why}: {way_out}"
         yield Finding("leftover", os.path.join(place.directory, name), message, place.user_id)
     if found.unfinished is not None:
-        message = f"{perhaps}a writer that died or could not sync, {printable(found.unfinished)}{why}: {way_out}"
+        message = f"{perhaps}a writer that died or could not sync, {shown(found.unfinished)}{why}: {way_out}"
         yield Finding("dead-writer", place.lock, message, place.user_id)

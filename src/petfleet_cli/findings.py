@@ -8,6 +8,7 @@ import shlex
 from typing import Final, NamedTuple
 
 from petfleet.errors import FleetFormatError
+from petfleet_cli.output import shown
 
 KINDS: Final = (
     "unparsable",  # fleet.toml means no fleet
@@ -30,7 +31,7 @@ class Finding(NamedTuple):
 
     Attributes:
         kind: one of ``KINDS``.
-        path: the file or directory concerned, as the system names it: to be shown, it goes through :func:`printable`.
+        path: the file or directory concerned, as the system names it: to be shown, it goes through ``shown``.
         message: one printable line: what is wrong, and the way out.
         user_id: whose it is, a valid id; None where the name is none.
         line: where in the file, from 1; None where unknown, as for ``column``.
@@ -47,7 +48,7 @@ class Finding(NamedTuple):
 
     def but(self, why: object) -> Finding:
         """Return it with what stood in the way of its repair."""
-        return self._replace(message=f"{self.message}; not repaired: {printable(str(why))}")
+        return self._replace(message=f"{self.message}; not repaired: {shown(str(why))}")
 
 
 def unreadable(path: str, error: OSError, user_id: str | None) -> Finding:
@@ -67,13 +68,8 @@ def not_a_file(path: str, error: FleetFormatError, user_id: str) -> Finding:
 def reason(error: Exception) -> str:
     """Return an error in a few printable words, without the file that it is about."""
     if isinstance(error, FleetFormatError):
-        return printable(f"expected {error.expected}")
-    return printable((error.strerror if isinstance(error, OSError) else None) or str(error))
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with escapes for what a terminal would obey, hide or refuse."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        return shown(f"expected {error.expected}")
+    return shown((error.strerror if isinstance(error, OSError) else None) or str(error))
 
 
 def command(*words: str) -> str:

@@ -16,7 +16,8 @@ from petfleet.layout import Place
 from petfleet.lock import holder
 from petfleet.reading import Reader
 from petfleet_cli import traces
-from petfleet_cli.findings import Finding, printable, reason
+from petfleet_cli.findings import Finding, reason
+from petfleet_cli.output import shown
 from petfleet_cli.traces import Traces
 
 _RECOVERED: Final = {"leftover": "removed", "dead-writer": "recovered"}
@@ -98,13 +99,13 @@ def _unparsable(place: Place, finding: Finding, lock_timeout: float) -> Finding 
     except FileNotFoundError:
         return None
     except UnconfirmedCommitError as error:
-        message = f"{finding.message}; {printable(str(error))}"
-        return finding._replace(message=message, repaired=f"set aside as {printable(error.path)}")
+        message = f"{finding.message}; {shown(str(error))}"
+        return finding._replace(message=message, repaired=f"set aside as {shown(error.path)}")
     except FleetFormatError as error:
         return finding.but(reason(error))
     except OSError as error:
         return finding.but(error)
-    return None if aside is None else finding._replace(repaired=f"set aside as {printable(aside)}")
+    return None if aside is None else finding._replace(repaired=f"set aside as {shown(aside)}")
 
 
 def _recover(root: str, user_id: str, lock_timeout: float) -> Exception | None:

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 from petfleet import disk
 from petfleet.lock import UserLock
-from petfleet_cli.findings import printable, reason
+from petfleet_cli.findings import reason
+from petfleet_cli.output import shown
 
 _MOUNTS: Final = "/proc/self/mountinfo"
 _ROUNDS: Final = 9
@@ -109,7 +110,7 @@ class _Probe:
                 self._warn(f"{path} is left behind ({reason(error)}): remove it")
 
     def _warn(self, text: str) -> None:
-        self.warnings.append(printable(text))
+        self.warnings.append(shown(text))
 
 
 def look_around(root: str | os.PathLike[str]) -> Surroundings:
@@ -158,11 +159,11 @@ def _known(file_system: str | None) -> list[str]:
     """Return what is known of that type of file system."""
     if file_system is None:
         return []
-    shown = printable(file_system)
+    name = shown(file_system)
     if _OTHER_MACHINES.fullmatch(file_system):
-        return [f"{shown}: locks may hold on one machine only: one machine, one root"]
+        return [f"{name}: locks may hold on one machine only: one machine, one root"]
     if file_system in ("tmpfs", "ramfs"):
-        return [f"{shown}: nothing survives a power cut; use a disk for what is to last"]
+        return [f"{name}: nothing survives a power cut; use a disk for what is to last"]
     if file_system == "overlay":
-        return [f"{shown}: a container's own layer goes with the container; mount a directory for the root"]
+        return [f"{name}: a container's own layer goes with the container; mount a directory for the root"]
     return []

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,17 +63,6 @@ async def main():
 
 anyio.run(main)
 """
-
-
-@pytest.fixture
-def quick_directory(tmp_path: Path) -> Iterator[Path]:
-    """A directory in memory where there is one: 100,000 users come and go, no more than 100 at a time."""
-    in_memory = Path("/dev/shm")
-    if not os.access(in_memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="petfleet-memory-", dir=in_memory) as directory:
-        yield Path(directory)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/statm")

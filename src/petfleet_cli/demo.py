@@ -1,17 +1,17 @@
-"""Four processes, one of them killed, and not one acknowledged change lost: `nox -s demo`.
+"""`petfleet demo`: four processes, one of them killed, and not one acknowledged change lost.
 
 Worker processes of many tasks each add and touch pets of one hot user and of many others, in a temporary directory.
 In the middle one worker is killed with SIGKILL and replaced. Every call that returned is reported through a pipe,
 before its task makes the next one. In the end each reported change must be in the files.
 
-What comes first runs in a worker, from `Log` on in the main process. Options: `nox -s demo -- --help`.
+What comes first runs in a worker, from `Log` on in the main process.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
+import json
 import logging
 import os
 import random
@@ -23,12 +23,23 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from petfleet import FleetStore, PetHandle, fleet_path
 
 HOT = "hot-user"
 PETS_OF_A_TASK = 24  # at most; the first is the hot user's, the rest are spread over the others
 SHOWN_LINES = 24  # of the hot user's file
+
+
+class Options(NamedTuple):
+    """How large the demonstration is, and how it is reported."""
+
+    seconds: float
+    users: int
+    tasks: int
+    workers: int
+    json: bool = False
 
 
 def send(line: str) -> None:
@@ -75,6 +86,7 @@ class Log:
     warnings: list[str] = field(default_factory=list)
     rate: float = 0.0  # changes per second, while all workers ran
     failed_workers: int = 0
+    quiet: bool = False  # whether no progress is shown
 
     def record(self, line: str) -> None:
         """Take in one line of a worker."""
@@ -102,10 +114,9 @@ class Worker:
 
 
 @asynccontextmanager
-async def started(number: int, root: str, options: argparse.Namespace, log: Log) -> AsyncIterator[Worker]:
+async def started(number: int, root: str, options: Options, log: Log) -> AsyncIterator[Worker]:
     """Start a worker, and hand it out after its first report; it never outlives the block."""
-    arguments = [f"--worker={number}", f"--root={root}", f"--tasks={options.tasks}", f"--users={options.users}"]
-    command = [sys.executable, __file__, *arguments]
+    command = [sys.executable, "-m", "petfleet_cli.demo", root, str(number), str(options.tasks), str(options.users)]
     # In a process group of its own: Ctrl-C is for the main process, which then ends its workers.
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, process_group=0)
     busy = asyncio.Event()
@@ -135,7 +146,7 @@ async def watch(log: Log, seconds: float, note: str = "") -> None:
     end = time.monotonic() + seconds
     for tick in itertools.count():
         left = end - time.monotonic()
-        if terminal or tick % 10 == 0 or left <= 0:
+        if not log.quiet and (terminal or tick % 10 == 0 or left <= 0):
             line = f"{len(log.latencies):9,} changes acknowledged{note}"
             print(f"\r{line}" if terminal else line, end="" if terminal else "\n", flush=True)
         if left <= 0:
@@ -143,9 +154,9 @@ async def watch(log: Log, seconds: float, note: str = "") -> None:
         await asyncio.sleep(min(0.1, left))
 
 
-async def run(root: str, options: argparse.Namespace) -> Log:
+async def run(root: str, options: Options) -> Log:
     """Run the workers, one of them killed in the middle, and return what all have reported."""
-    log = Log()
+    log = Log(quiet=options.json)
     async with AsyncExitStack() as stack:
         victim, *others = [
             await stack.enter_async_context(started(number, root, options, log)) for number in range(options.workers)
@@ -156,7 +167,8 @@ async def run(root: str, options: argparse.Namespace) -> Log:
         others.append(await stack.enter_async_context(started(options.workers, root, options, log)))
         await watch(log, options.seconds / 2, f", worker {victim.process.pid} killed and replaced")
         log.rate = (len(log.latencies) - before) / (time.perf_counter() - begun)
-        print()
+        if not log.quiet:
+            print()
         await victim.reader
         failed = [await victim.process.wait() >= 0, *[await worker.finish() != 0 for worker in others]]
         log.failed_workers = sum(failed)
@@ -191,16 +203,23 @@ def report(root: str, log: Log) -> int:
     latencies = sorted(log.latencies) or [0.0]
     p50, p99, longest = (1000 * latencies[int(share * (len(latencies) - 1))] for share in (0.5, 0.99, 1))
     others = [warning for warning in log.warnings if "recovering" not in warning]
-    print(f"changes acknowledged   {count:10,}")
-    print(f"found on disk          {count - len(lost):10,}")
-    print(f"lost                   {len(lost):10,}")
-    print(f"changes/s              {log.rate:10,.0f}")
-    print(f"latency p50, p99, max  {p50:10.1f} ms, {p99:.1f} ms, {longest:.1f} ms")
-    print(f"recovered              {len(log.warnings) - len(others):10,} files that the killed worker left half done")
-    for line in (*(f"warning: {warning}" for warning in others), *(f"LOST: {change}" for change in lost[:20])):
-        print(line)
-    if log.failed_workers:
-        print(f"FAILED: {log.failed_workers} workers; their errors are above")
+    recovered = len(log.warnings) - len(others)
+    if log.quiet:
+        found = {"acknowledged": count, "found": count - len(lost), "lost": lost, "changes_per_second": round(log.rate)}
+        latency = {"p50_ms": round(p50, 1), "p99_ms": round(p99, 1), "max_ms": round(longest, 1)}
+        rest = {"recovered": recovered, "warnings": others, "failed_workers": log.failed_workers}
+        print(json.dumps({**found, **latency, **rest}))
+    else:
+        print(f"changes acknowledged   {count:10,}")
+        print(f"found on disk          {count - len(lost):10,}")
+        print(f"lost                   {len(lost):10,}")
+        print(f"changes/s              {log.rate:10,.0f}")
+        print(f"latency p50, p99, max  {p50:10.1f} ms, {p99:.1f} ms, {longest:.1f} ms")
+        print(f"recovered              {recovered:10,} files that the killed worker left half done")
+        for line in (*(f"warning: {warning}" for warning in others), *(f"LOST: {change}" for change in lost[:20])):
+            print(line)
+        if log.failed_workers:
+            print(f"FAILED: {log.failed_workers} workers; their errors are above")
     return 1 if lost or log.failed_workers else 0
 
 
@@ -213,29 +232,16 @@ def show_file(root: str, user_id: str) -> None:
     print(f"\n{path}:\n", *lines, sep="\n")
 
 
-def main() -> int:
-    """Run as a worker or as the demonstration, and return the exit status."""
-    parser = argparse.ArgumentParser(description="Several processes, one of them killed, and no change lost.")
-    parser.add_argument("--seconds", type=float, default=5, help="how long (default: %(default)s)")
-    parser.add_argument("--users", type=int, default=200, help="how many beside the hot one (default: %(default)s)")
-    parser.add_argument("--tasks", type=int, default=32, help="how many in each worker (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=4, help="how many processes (default: %(default)s)")
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--root", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.worker is not None:
-        asyncio.run(work(options.root, options.worker, options.tasks, options.users))
-        return 0
+def run_demo(options: Options) -> int:
+    """Run the demonstration in a temporary directory, and return the exit status: 1 if anything is missing."""
     with tempfile.TemporaryDirectory(prefix="petfleet-demo-") as root:
         log = asyncio.run(run(root, options))
         status = report(root, log)
-        show_file(root, HOT)
+        if not options.json:
+            show_file(root, HOT)
     return status
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("\ninterrupted")
-        sys.exit(130)
+    _, root_, number_, tasks_, users_ = sys.argv
+    asyncio.run(work(root_, int(number_), int(tasks_), int(users_)))

@@ -1,0 +1,95 @@
+"""The command `petfleet`: runs the app, and turns whatever goes wrong into one line and an exit code.
+
+Exit codes: 0 all is well, 1 something is wrong (with a fleet, a file, the system), 2 misuse, 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import NoReturn
+
+_EXTRA = {"aiofiles": "cli", "rich": "cli", "typer": "cli", "watchfiles": "watch"}  # what is in which extra
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command line with the arguments of the process, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding
+    try:
+        code = _run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has gone, like `head`: nothing to say, and no one to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        print("\npetfleet: interrupted; what was reported as done is done, and nothing is half done", file=sys.stderr)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
+    try:
+        from petfleet_cli.app import app
+
+        return app(arguments or ["--help"], prog_name="petfleet", standalone_mode=False) or 0
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - all of them end here, as one line
+        message, code = _explain(error)
+        if as_json:
+            import json
+
+            print(json.dumps({"error": type(error).__name__, "message": message}), file=sys.stderr)
+        else:
+            from petfleet_cli.output import shown
+
+            print(f"petfleet: {shown(message)}", file=sys.stderr)
+        return code
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """Return what went wrong and the way out, in one line, and the exit code."""
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if missing in _EXTRA:
+        return f"this needs {missing}: pip install 'petfleet[{_EXTRA[missing]}]'", 2
+    import typer  # there by now, or the error was that it is not
+
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)  # of a wrong option or argument
+        hint = "" if context is None else f"; see {context.command_path} --help"
+        return error.format_message().replace("\n", " ").rstrip(".") + hint, error.exit_code
+    if isinstance(error, typer.Abort):
+        return "not done: you did not say yes", 1
+    from petfleet import FleetError, FleetFormatError, InvalidNameError, LockTimeoutError, PetAlreadyInFleetError
+
+    if isinstance(error, InvalidNameError):
+        return str(error), 2
+    if isinstance(error, FleetFormatError):
+        from petfleet_cli.output import located
+
+        return f"{located(error)}: correct it, or have `petfleet check --repair` set it aside", 1
+    # The ways out in their own texts are for programs.
+    if isinstance(error, PetAlreadyInFleetError):
+        again = f"choose another name, or change that pet with `petfleet edit {error.user_id}`"
+        return f"pet {error.pet_name} already in fleet of user {error.user_id}: {again}", 1
+    if isinstance(error, LockTimeoutError):
+        held = f", held by {error.holder}" if error.holder else ""
+        return f"{error.path} not locked within {error.waited:.3g} s{held}: try again, or see what the holder does", 1
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}", 1
+    if isinstance(error, (FleetError, OSError)):
+        return str(error), 1
+    if isinstance(error, (TypeError, ValueError)):
+        return str(error), 2  # a value that no fleet can hold
+    return f"a mistake of petfleet's own, please report it: {error!r}", 1
+
+
+if __name__ == "__main__":
+    main()

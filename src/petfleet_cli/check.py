@@ -1,0 +1,69 @@
+"""`petfleet check`: prints what is found, as it is found."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import typer
+
+from petfleet_cli.app import Settings
+from petfleet_cli.checking import Finding, check
+from petfleet_cli.output import Printer, as_json, shown
+from petfleet_cli.surroundings import Surroundings, look_around
+
+_LOCK_TIMEOUT: Final = 10.0  # seconds for which the lock of one user is waited for
+
+
+def check_root(settings: Settings, *, repair: bool) -> None:
+    """Print what is wrong under the root, and what it is on; exit code 1 if anything is wrong, repaired or not."""
+    printer = Printer()
+    entries = findings = repaired = 0
+    surroundings = look_around(settings.root)
+    if settings.json:
+        printer.line(as_json({"surroundings": surroundings._asdict()}))
+    else:
+        printer.line(_describe(settings.root, surroundings))
+        for warning in surroundings.warnings:
+            printer.line(shown(f"warning: {warning}"), "yellow")
+    with printer.progress("checked", settings.root) as progress:
+        for found in check(settings.root, repair=repair, lock_timeout=_LOCK_TIMEOUT):
+            for finding in found:
+                printer.line(*_line(finding, as_json_=settings.json))
+                findings += 1
+                repaired += finding.repaired is not None
+            entries += 1
+            progress.advance()
+    if settings.json:
+        printer.line(as_json({"summary": {"entries": entries, "findings": findings, "repaired": repaired}}))
+    else:
+        what = "nothing wrong" if not findings else f"{findings:,} {'finding' if findings == 1 else 'findings'}"
+        done = f", {repaired:,} repaired" if repair and findings else ""
+        printer.line(f"{entries:,} {'entry' if entries == 1 else 'entries'} checked: {what}{done}", "bold")
+        if findings > repaired and not repair:
+            printer.line("`petfleet check --repair` mends leftovers, and sets aside what is no fleet")
+    if findings:
+        raise typer.Exit(1)
+
+
+def _line(finding: Finding, *, as_json_: bool) -> tuple[str, str | None]:
+    if as_json_:
+        return as_json({"finding": finding._asdict()}), None
+    where = "".join(f", {word} {at}" for word, at in (("line", finding.line), ("column", finding.column)) if at)
+    at = f"{finding.kind}: {finding.path}{where}"
+    if finding.repaired is None:
+        return shown(f"{at}: {finding.message}"), "red"
+    return shown(f"{at}: {finding.repaired} (it was: {finding.message})"), "green"
+
+
+def _describe(root: str, on: Surroundings) -> str:
+    def works(answer: bool | None, yes: str, no: str, unknown: str) -> str:
+        return unknown if answer is None else yes if answer else no
+
+    parts: list[Any] = [
+        on.file_system or "unknown file system",
+        works(on.locks, "locks work", "LOCKS DO NOT WORK", "locks not tried"),
+        works(on.directory_sync, "directory sync works", "NO DIRECTORY SYNC", "directory sync not tried"),
+    ]
+    if on.fsync_seconds is not None:
+        parts.append(f"a durable write takes {1000 * on.fsync_seconds:.2f} ms")
+    return shown(f"{root}: {', '.join(parts)}")

@@ -1,0 +1,112 @@
+"""`petfleet list` and `petfleet show`."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import Any
+
+import typer
+
+from petfleet import FleetFormatError, FleetNotFoundError, PetFleet, fleet_path
+from petfleet.files import FileBackend
+from petfleet.names import check_user_id
+from petfleet_cli.app import Settings
+from petfleet_cli.output import Printer, as_json, columns, located, moment, shown, summary
+
+_AT_ONCE = 500  # users: their lines are made, and printed, together
+
+
+def list_users(settings: Settings) -> None:
+    """Print a line a user, as they come; exit code 1 if a file is no fleet or cannot be read."""
+    backend = FileBackend(settings.root)
+    printer = Printer()
+    count = broken = 0
+    widths = [0] * 4
+    header = [] if settings.json else [["USER", "PETS", "ACTIVE", "LAST CHANGE"]]
+    with printer.progress("users", settings.root) as progress:
+        ids = backend.users()
+        while some := list(islice(ids, _AT_ONCE)):
+            found = [_look(backend, settings.root, user_id) for user_id in some]
+            broken += sum("error" in user for user in found)
+            if settings.json:
+                printer.line("\n".join(map(as_json, found)))
+            else:
+                lines = columns([*header, *map(_row, found)], widths)
+                if header:
+                    printer.line(lines.pop(0), "bold")
+                    header = []
+                printer.line("\n".join(lines))
+            count += len(some)
+            progress.advance(len(some))
+    if printer.on_terminal and not settings.json:
+        printer.line(f"{count:,} {'user' if count == 1 else 'users'}{f', {broken:,} broken' if broken else ''}", "dim")
+    if broken:
+        raise typer.Exit(1)
+
+
+def show(settings: Settings, user_id: str) -> None:
+    """Print a user's pets; FleetNotFoundError if there is no fleet."""
+    fleet = FileBackend(settings.root).peek(check_user_id(user_id))
+    if fleet is None:
+        raise FleetNotFoundError(user_id)
+    printer = Printer()
+    if settings.json:
+        printer.line(as_json(fleet))
+        return
+    changed = _changed(settings.root, user_id)
+    printer.line(summary(fleet) + ("" if changed is None else f", changed {moment(changed)}"))
+    rows = [["", "PET", "ROLE", "MANIFEST", "LAST ACTIVE", "OTHER KEYS"], *_pets(fleet)]
+    if not any(row[-1] for row in rows[1:]):
+        rows = [row[:-1] for row in rows]
+    header, *lines = columns(rows, [0] * len(rows[0]))
+    if lines:
+        printer.line(header, "bold")
+        printer.line("\n".join(lines))
+    if fleet.extra:
+        printer.line(shown(f"other keys: {', '.join(fleet.extra)}"))
+
+
+def _look(backend: FileBackend, root: str, user_id: str) -> dict[str, Any]:
+    try:
+        fleet = backend.peek(user_id) or PetFleet(user_id)  # deleted since it was listed
+        changed = _changed(root, user_id)
+    except FleetFormatError as error:
+        return {"user_id": user_id, "error": located(error)}
+    except OSError as error:
+        return {"user_id": user_id, "error": str(error)}
+    return {
+        "user_id": user_id,
+        "pets": len(fleet.pets),
+        "active_pet": fleet.active_pet,
+        "last_change": changed and int(changed),
+    }
+
+
+def _row(user: dict[str, Any]) -> list[str]:
+    if "error" in user:
+        return [shown(user["user_id"]), "-", "-", shown(user["error"])]
+    active = "-" if user["active_pet"] is None else shown(user["active_pet"])
+    changed = "-" if user["last_change"] is None else moment(user["last_change"])
+    return [shown(user["user_id"]), f"{user['pets']:,}", active, changed]
+
+
+def _pets(fleet: PetFleet) -> list[list[str]]:
+    return [
+        [
+            "*" if pet.pet_name == fleet.active_pet else "",
+            shown(pet.pet_name),
+            shown(pet.role),
+            shown(pet.manifest_path),
+            moment(pet.last_active),
+            shown(", ".join(pet.extra)),
+        ]
+        for pet in fleet.pets
+    ]
+
+
+def _changed(root: str, user_id: str) -> float | None:
+    try:
+        return os.stat(fleet_path(user_id, root)).st_mtime
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,126 @@
+"""Each command as a process of its own: what it prints, for people and as JSON, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from petfleet import PetFleet, dumps, fleet_path, loads
+from tests.cli.conftest import MIRA, REX
+from tests.cli.running import Done, petfleet, put
+from tests.conftest import pet
+
+ADA = {
+    "user_id": "ada",
+    "pets": [{**asdict(MIRA), "extra": {}}, {**asdict(REX), "extra": {}}],
+    "active_pet": "mira",
+    "extra": {},
+}
+
+
+def stored(root: Path, user_id: str) -> PetFleet:
+    return loads(fleet_path(user_id, root).read_bytes())
+
+
+@pytest.mark.usefixtures("local_time")
+def test_list(kennel: Path) -> None:
+    """One line a user, in columns; what is no fleet is left out."""
+    os.utime(kennel / "ada" / "fleet.toml", (0, 1_700_000_002))
+    os.utime(kennel / "bob" / "fleet.toml", (0, 1_700_000_003))
+    header, *lines = petfleet("list", "--root", kennel).out.splitlines()
+    assert header == "USER  PETS  ACTIVE  LAST CHANGE"
+    assert sorted(lines) == ["ada   2     mira    2023-11-14 23:13:22", "bob   0     -       2023-11-14 23:13:23"]
+
+
+def test_list_as_json(kennel: Path) -> None:
+    """One object a user."""
+    os.utime(kennel / "ada" / "fleet.toml", (0, 1_700_000_002))
+    found = {user["user_id"]: user for user in petfleet("list", "--json", "--root", kennel).values}
+    assert found["ada"] == {"user_id": "ada", "pets": 2, "active_pet": "mira", "last_change": 1_700_000_002}
+    assert (found["bob"]["pets"], found["bob"]["active_pet"]) == (0, None)
+
+
+def test_list_of_broken_fleets(kennel: Path, run: Callable[..., Done]) -> None:
+    """They are listed with what is wrong, and it is exit code 1."""
+    path = put(kennel, "ada", "user_id = \n")
+    (kennel / "pip").mkdir()
+    os.mkfifo(kennel / "pip" / "fleet.toml")
+    out = run("list", "--root", kennel, code=1).out
+    assert f"ada   -     -       {path}, line 1, column 11: expected" in out
+    assert "pip   -     -" in out
+    users = run("list", "--json", "--root", kennel, code=1).values
+    assert {user["user_id"] for user in users if "error" in user} == {"ada", "pip"}
+
+
+@pytest.mark.usefixtures("local_time")
+def test_show(kennel: Path) -> None:
+    """The pets in their order, the active one marked."""
+    os.utime(kennel / "ada" / "fleet.toml", (0, 1_700_000_002))
+    assert petfleet("show", "ada", "--root", kennel).out == (
+        "ada: 2 pets, mira is active, changed 2023-11-14 23:13:22\n"
+        "   PET   ROLE    MANIFEST        LAST ACTIVE\n"
+        "*  mira  friend  pets/mira.toml  2023-11-14 23:13:20\n"
+        "   rex   guard   pets/rex.toml   2023-11-14 23:13:21\n"
+    )
+    assert petfleet("show", "ada", "--root", kennel, "--json").value == ADA
+
+
+@pytest.mark.usefixtures("local_time")
+def test_show_of_odd_fleets(kennel: Path, run: Callable[..., Done]) -> None:
+    """Unknown keys are named, texts do nothing to the terminal, and no year is too far."""
+    odd = pet("\x1b[2J\u202e", 2**62, extra={"mood": 1.5, "dates": [float("inf")]})
+    fleet = PetFleet("odd", [odd], None, {"colour": "blue"})
+    put(kennel, "odd", dumps(fleet))
+    summary, header, line, others = run("show", "odd", "--root", kennel).out.splitlines()
+    assert summary.startswith("odd: 1 pet, none is active, changed ")
+    assert header.split("  ")[-1] == "OTHER KEYS"
+    assert line.split() == ["\\x1b[2J\\u202e", "friend", "pets/\\x1b[2J\\u202e.toml", str(2**62), "mood,", "dates"]
+    assert others == "other keys: colour"
+    assert run("show", "odd", "--root", kennel, "--json").value["pets"][0]["extra"] == {"mood": 1.5, "dates": ["inf"]}
+    assert run("show", "bob", "--root", kennel).out.startswith("bob: 0 pets, none is active, changed ")
+
+
+def test_a_whole_life(root: Path) -> None:
+    """add, switch, touch, remove and delete do what the store's calls do, and print the fleet."""
+    where = ("--root", root)
+    assert petfleet("add", "ada", "mira", "--role", "friend", "--manifest", "pets/mira.toml", "--at", 5, *where) == (
+        "ada: 1 pet, mira is active\n",
+        "",
+    )
+    before = int(time.time())
+    assert petfleet("--json", *where, "add", "ada", "rex").value["pets"][1]["last_active"] >= before
+    assert petfleet("switch", "ada", "rex", *where).out == "ada: 2 pets, rex is active\n"
+    assert petfleet("touch", "ada", "--at", 7, *where).out == "ada: 2 pets, rex is active\n"
+    assert petfleet("touch", "ada", "mira", "--at", "-8", *where, "--json").value["pets"][0]["last_active"] == -8
+    rex = stored(root, "ada").pet("rex")
+    assert (rex.role, rex.manifest_path, rex.last_active) == ("", "", 7)
+    assert petfleet("remove", "ada", "rex", PETFLEET_ROOT=str(root)).out == "ada: 1 pet, mira is active\n"
+    assert stored(root, "ada") == PetFleet("ada", [pet("mira", -8)], "mira")
+    assert petfleet("delete", "ada", "--yes", *where).out == "ada: deleted\n"
+    assert list(root.iterdir()) == []
+
+
+def test_delete_as_json(kennel: Path, run: Callable[..., Done]) -> None:
+    """It says so."""
+    assert run("delete", "ada", "-y", "--json", "--root", kennel).value == {"user_id": "ada", "deleted": True}
+
+
+def test_the_root_of_a_command_goes_before_all_others(kennel: Path, tmp_path: Path) -> None:
+    """Its own option, then the one before the command, then the environment."""
+    other = tmp_path / "other"
+    other.mkdir()
+    assert petfleet("--root", other, "list", "--root", kennel, "--json", PETFLEET_ROOT=str(other)).out
+    assert petfleet("--root", kennel, "list", "--json", PETFLEET_ROOT=str(other)).out
+    assert not petfleet("list", "--json", PETFLEET_ROOT=str(other)).out
+
+
+def test_other_keys_survive(kennel: Path, run: Callable[..., Done]) -> None:
+    """As in every call of the store."""
+    put(kennel, "ada", dumps(PetFleet("ada", [MIRA, REX], "mira", {"colour": "blue"})))
+    run("switch", "ada", "rex", "--root", kennel)
+    assert stored(kennel, "ada").extra == {"colour": "blue"}

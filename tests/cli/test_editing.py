@@ -1,0 +1,209 @@
+"""`petfleet edit` with a scripted editor: what is saved, what is kept, and what others do meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from petfleet import PetFleet, dumps, fleet_path, loads
+from tests.cli.conftest import MIRA, REX
+from tests.cli.running import petfleet, put, rest, terminal
+from tests.conftest import wait_until
+
+KEPT = re.compile(r"Nothing was saved; your edit is kept in (\S+)")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the copies are made."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    monkeypatch.setenv("TMPDIR", str(directory))
+    return directory
+
+
+def editor(program: str) -> str:
+    """Return an editor that runs a program, in which ``path`` is the file to edit."""
+    return shlex.join([sys.executable, "-c", f"import pathlib, sys; path = pathlib.Path(sys.argv[1])\n{program}"])
+
+
+RENAME = editor("path.write_text(path.read_text().replace('rex', 'tom'))")
+
+
+def kept(message: str) -> str:
+    """Return the text of the copy that a message names."""
+    found = KEPT.search(message)
+    assert found, message
+    return Path(found[1]).read_text()
+
+
+def test_an_edit_is_shown_and_saved(kennel: Path, temporary: Path) -> None:
+    """As a difference of what is stored; the copy is gone, and nothing was left beside the fleet."""
+    out = petfleet("edit", "ada", "--root", kennel, EDITOR=RENAME).out
+    assert out == (
+        '--- stored\n+++ edited\n@@ -8,5 +8,5 @@\n \n [[pets]]\n-pet_name = "rex"\n+pet_name = "tom"\n'
+        ' role = "guard"\n-manifest_path = "pets/rex.toml"\n+manifest_path = "pets/tom.toml"\n'
+        " last_active = 1700000001\n"
+        "saved. ada: 2 pets, mira is active\n"
+    ).replace("@@ -8,5 +8,5 @@", re.search(r"@@.*@@", out)[0])  # type: ignore[index]
+    assert [pet.pet_name for pet in loads(fleet_path("ada", kennel).read_bytes()).pets] == ["mira", "tom"]
+    assert list(temporary.iterdir()) == []
+    assert sorted(entry.name for entry in (kennel / "ada").iterdir()) == ["fleet.toml", "fleet.toml.lock"]
+
+
+def test_an_edit_as_json(kennel: Path) -> None:
+    """The fleet that is stored now."""
+    where = ("--root", kennel, "--json")
+    assert petfleet("edit", "ada", *where, EDITOR=RENAME).value["pets"][1]["pet_name"] == "tom"
+    assert petfleet("edit", "ada", *where, EDITOR="true").value["pets"][1]["pet_name"] == "tom"
+
+
+def test_the_copy_is_private(kennel: Path, temporary: Path) -> None:
+    """No other account may read it."""
+    modes = temporary / "modes"
+    program = f"pathlib.Path({str(modes)!r}).write_text(f'{{path.stat().st_mode:o}} {{path.parent.stat().st_mode:o}}')"
+    petfleet("edit", "ada", "--root", kennel, VISUAL=editor(program), EDITOR="false")
+    assert modes.read_text() == "100600 40700"
+
+
+def test_an_edit_that_changes_nothing_writes_nothing(kennel: Path, temporary: Path) -> None:
+    """Another layout of the same fleet is no change."""
+    before = fleet_path("ada", kennel).stat()
+    blank = editor("path.write_text(path.read_text() + '\\n# a comment\\n')")
+    assert petfleet("edit", "ada", "--root", kennel, EDITOR=blank).out == "ada: nothing changed\n"
+    assert fleet_path("ada", kennel).stat() == before
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_conflict_keeps_the_copy(kennel: Path) -> None:
+    """What someone else did meanwhile stands."""
+    switch = [sys.executable, "-m", "petfleet_cli", "switch", "ada", "rex", "--root", str(kennel)]
+    meanwhile = editor(
+        f"import subprocess; subprocess.run({switch!r}, check=True, stdout=subprocess.DEVNULL)\n"
+        "path.write_text(path.read_text().replace('rex', 'tom'))"
+    )
+    error = petfleet("edit", "ada", "--root", kennel, EDITOR=meanwhile, code=1).err
+    assert "someone else changed the fleet of ada meanwhile (now ada: 2 pets, rex is active)" in error
+    assert 'pet_name = "tom"' in kept(error)
+    assert loads(fleet_path("ada", kennel).read_bytes()) == PetFleet("ada", [MIRA, REX], "rex")
+
+
+def test_a_deletion_meanwhile_is_a_conflict(kennel: Path) -> None:
+    """The fleet does not come back."""
+    delete = [sys.executable, "-m", "petfleet_cli", "delete", "ada", "--yes", "--root", str(kennel)]
+    meanwhile = editor(
+        f"import subprocess; subprocess.run({delete!r}, check=True, stdout=subprocess.DEVNULL)\n"
+        "path.write_text(path.read_text().replace('rex', 'tom'))"
+    )
+    error = json.loads(petfleet("edit", "ada", "--root", kennel, "--json", EDITOR=meanwhile, code=1).err)
+    assert "(now it was deleted)" in error["message"]
+    assert 'pet_name = "tom"' in kept(error["message"])
+    assert not (kennel / "ada").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("path.write_text('user_id = ')", "fleet text, line 1, column 11: expected"),
+        (
+            "path.write_text('user_id = \"bob\"\\npets = []\\n')",
+            "fleet text, line 1: expected user_id = 'ada', found 'bob'",
+        ),
+        ("path.write_bytes(b'user_id = \"\\xff\"')", "fleet text, line 1, column 12: expected UTF-8"),
+        ("path.unlink()", "the edited copy cannot be read ("),
+        ("sys.exit(3)", "ended with status 3"),
+    ],
+)
+def test_a_mistake_keeps_the_copy(kennel: Path, program: str, why: str) -> None:
+    """With what is wrong, line and column; the fleet is as it was."""
+    before = fleet_path("ada", kennel).read_bytes()
+    error = petfleet("edit", "ada", "--root", kennel, EDITOR=editor(program), code=1).err
+    assert why in error
+    found = KEPT.search(error)
+    assert found
+    assert Path(found[1]).exists() == (program != "path.unlink()")
+    assert fleet_path("ada", kennel).read_bytes() == before
+
+
+def test_a_save_that_fails_keeps_the_copy(kennel: Path) -> None:
+    """Whatever it was."""
+    program = f"""
+path.write_text(path.read_text().replace('rex', 'tom'))
+import shutil; shutil.rmtree({str(kennel / "ada")!r}); pathlib.Path({str(kennel / "ada")!r}).write_text('')
+"""
+    error = petfleet("edit", "ada", "--root", kennel, EDITOR=editor(program), code=1).err
+    assert "Not a directory" in error
+    assert 'pet_name = "tom"' in kept(error)
+
+
+@pytest.mark.parametrize("command", ["no-such-editor", "'unbalanced"])
+def test_an_editor_that_cannot_be_run(kennel: Path, temporary: Path, command: str) -> None:
+    """Is misuse, and leaves no copy."""
+    error = petfleet("edit", "ada", "--root", kennel, EDITOR=command, code=2).err
+    assert error.endswith("set EDITOR to one that can\n")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "saved"), [("y\r", True), ("n\r", False), ("\x03", False)], ids=["yes", "no", "ctrl-C"]
+)
+def test_on_a_terminal_it_asks(kennel: Path, answer: str, saved: bool) -> None:
+    """With the difference on the screen; no other answer than yes saves."""
+    with terminal("edit", "ada", "--root", kennel, EDITOR=RENAME) as session:
+        session.expect_exact('+pet_name = "tom"')
+        session.expect_exact("Save this? [y/N]: ")
+        session.send(answer)
+        printed, code = rest(session)
+    assert code == (0 if saved else 1)
+    assert ("saved. ada: 2 pets" in printed) == saved
+    assert ("you did not say yes" in printed) != saved
+    assert (b'"tom"' in fleet_path("ada", kennel).read_bytes()) == saved
+
+
+def test_yes_does_not_ask(kennel: Path) -> None:
+    """Not on a terminal either."""
+    with terminal("edit", "ada", "--yes", "--root", kennel, EDITOR=RENAME) as session:
+        printed, code = rest(session)
+    assert ("saved. ada" in printed, "Save this?" in printed, code) == (True, False, 0)
+
+
+def test_ctrl_c_in_the_editor_is_the_editors(kennel: Path, tmp_path: Path) -> None:
+    """The command goes on when the editor does."""
+    ready = tmp_path / "ready"
+    program = f"""
+import signal
+def stop(*_):
+    path.write_text(path.read_text().replace('rex', 'tom'))
+    sys.exit()
+signal.signal(signal.SIGINT, stop)
+pathlib.Path({str(ready)!r}).touch()
+signal.pause()
+"""
+    with terminal("edit", "ada", "--yes", "--root", kennel, EDITOR=editor(program)) as session:
+        wait_until(ready.exists)
+        session.send("\x03")
+        printed, code = rest(session)
+    assert ("saved. ada" in printed, code) == (True, 0)
+
+
+def test_a_broken_fleet_is_not_edited(kennel: Path, temporary: Path) -> None:
+    """It says where it is broken."""
+    path = put(kennel, "ada", "user_id = ")
+    assert (
+        f"{path}, line 1, column 11: expected" in petfleet("edit", "ada", "--root", kennel, EDITOR=RENAME, code=1).err
+    )
+    assert os.listdir(temporary) == []
+
+
+def test_a_fleet_without_pets_may_be_edited(kennel: Path) -> None:
+    """It is stored, and that is what counts."""
+    program = f"path.write_text({dumps(PetFleet('bob', [REX]))!r})"
+    assert petfleet("edit", "bob", "--root", kennel, EDITOR=editor(program)).out.endswith(
+        "saved. bob: 1 pet, none is active\n"
+    )

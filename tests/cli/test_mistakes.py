@@ -1,0 +1,188 @@
+"""Whatever goes wrong is one line with the way out and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import filelock
+import pytest
+
+from petfleet import FleetStore
+from petfleet_cli import changing
+from tests.cli.running import COMMAND, Done, environment, petfleet, put
+
+COMMANDS = [
+    "list",
+    "show",
+    "add",
+    "switch",
+    "remove",
+    "touch",
+    "delete",
+    "edit",
+    "check",
+    "watch",
+    "export",
+    "import",
+    "demo",
+]
+NO_ROOT = "petfleet: which fleets? pass --root DIRECTORY, or set PETFLEET_ROOT\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("show", "eve"), 1, "fleet not found for user eve"),
+        (("switch", "eve", "mira"), 1, "fleet not found for user eve"),
+        (("edit", "eve"), 1, "fleet not found for user eve"),
+        (("delete", "eve", "--yes"), 1, "fleet not found for user eve"),
+        (("switch", "ada", "tom"), 1, "pet tom not in fleet"),
+        (("touch", "ada", "to\x1bm"), 1, "pet to\\x1bm not in fleet"),
+        (
+            ("add", "ada", "rex"),
+            1,
+            "pet rex already in fleet of user ada: choose another name, or change that pet with `petfleet edit ada`",
+        ),
+        (("add", "a/b", "rex"), 2, "invalid name 'a/b': a user id must not contain '/'"),
+        (("show", ""), 2, "invalid name '': a user id must not be empty"),
+        (("watch", ".."), 2, "invalid name '..': a user id must not be '.' or '..'"),
+        (("add", "ada", ""), 2, "invalid name '': a pet name must not be empty"),
+        (("add", "ada", "tom", "--at", 2**63), 2, f"last_active {2**63} does not fit into 64 bits"),
+        (("delete", "ada"), 2, "there is no terminal to ask on: pass --yes to go on without asking"),
+        (("list", "--colour"), 2, "No such option: --colour; see petfleet list --help"),
+        (("lost",), 2, "No such command 'lost'. Did you mean 'list'?; see petfleet --help"),
+        (("switch", "ada"), 2, "Missing argument 'PET'; see petfleet switch --help"),
+        (("import", "/no/such/file"), 1, "/no/such/file: No such file or directory"),
+        (("export", "/no/such/directory/file"), 1, "/no/such/directory/file: No such file or directory"),
+    ],
+    ids=lambda value: " ".join(map(repr, value)) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_one_line(
+    kennel: Path, run: Callable[..., Done], arguments: tuple[object, ...], code: int, message: str
+) -> None:
+    """On standard error, with nothing on standard output."""
+    done = run("--root", kennel, *arguments, code=code)
+    if arguments[0] == "export":
+        message = message.replace("/file:", f"/.file.{done.err.split('.file.')[1][:16]}.tmp:")
+    assert done == ("", f"petfleet: {message}\n")
+
+
+def test_a_mistake_as_json(kennel: Path) -> None:
+    """One object on standard error."""
+    done = petfleet("show", "eve", "--json", "--root", kennel, code=1)
+    assert json.loads(done.err) == {"error": "FleetNotFoundError", "message": "fleet not found for user eve"}
+    done = petfleet("list", "--json", code=2)
+    assert json.loads(done.err)["error"] == "Misuse"
+
+
+def test_a_root_must_be_told_and_be_there(root: Path, run: Callable[..., Done]) -> None:
+    """A name mistyped makes no directory, except where a first fleet is added."""
+    assert petfleet("list", code=2).err == NO_ROOT
+    missing = f"petfleet: {root} is no directory: pass the root of all fleets as --root, or in PETFLEET_ROOT\n"
+    for command in (("list",), ("switch", "ada", "mira"), ("check",), ("export", "-")):
+        assert run(*command, "--root", root, code=2).err == missing
+    assert not root.exists()
+    root.write_text("")
+    assert run("add", "ada", "mira", "--root", root, code=2).err == missing
+    assert "s3://bucket is no directory" in run("add", "ada", "mira", "--root", "s3://bucket", code=2).err
+
+
+def test_a_broken_file(kennel: Path, run: Callable[..., Done]) -> None:
+    """Where it is broken, and that `check --repair` sets it aside."""
+    path = put(kennel, "ada", 'user_id = "ada"\npets = 3\n')
+    assert run("switch", "ada", "mira", "--root", kennel, code=1).err == (
+        f"petfleet: {path}, line 2: expected pets to be an array of tables, found 3: correct it, or have "
+        "`petfleet check --repair` set it aside\n"
+    )
+
+
+def test_a_lock_that_another_program_holds(
+    kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who holds it."""
+    monkeypatch.setattr(changing, "FleetStore", partial(FleetStore, lock_timeout=0))
+    lock = kennel / "ada" / "fleet.toml.lock"
+    with filelock.FileLock(lock):
+        error = run("switch", "ada", "rex", "--root", kennel, code=1).err
+    holder = rf"(, held by pid {os.getpid()} on \S+)?"  # not every system tells
+    way_out = "try again, or see what the holder does"
+    assert re.fullmatch(rf"petfleet: {lock} not locked within \S+ s{holder}: {way_out}\n", error)
+
+
+def test_an_error_of_the_system(kennel: Path, run: Callable[..., Done]) -> None:
+    """The file and what the system says of it."""
+    (kennel / "eve").symlink_to(kennel / "ada")
+    assert run("show", "eve", "--root", kennel, code=1).err == (
+        f"petfleet: {kennel / 'eve'}: A symbolic link is not followed in the place of a user's directory\n"
+    )
+
+
+def test_an_error_of_the_system_without_a_file(
+    kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says."""
+    monkeypatch.setattr("petfleet_cli.listing.Printer", lambda: (_ for _ in ()).throw(OSError("no more threads")))
+    assert run("show", "ada", "--root", kennel, code=1).err == "petfleet: no more threads\n"
+
+
+def test_a_mistake_of_our_own_is_one_line_too(
+    kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks to be reported."""
+    monkeypatch.setattr("petfleet_cli.listing.Printer", lambda: [].pop())
+    error = run("show", "ada", "--root", kennel, code=1).err
+    assert error == "petfleet: a mistake of petfleet's own, please report it: IndexError('pop from empty list')\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "extra"),
+    [
+        ("typer", ("--help",), "cli"),
+        ("rich", ("list",), "cli"),
+        ("aiofiles", ("export", "-"), "cli"),
+        ("watchfiles", ("watch",), "watch"),
+    ],
+)
+def test_an_extra_that_is_not_installed(kennel: Path, missing: str, arguments: tuple[str, ...], extra: str) -> None:
+    """What to install."""
+    program = f"import sys; sys.modules[{missing!r}] = None; from petfleet_cli.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(PETFLEET_ROOT=str(kennel)),
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"petfleet: this needs {missing}: pip install 'petfleet[{extra}]'\n"
+
+
+def test_a_reader_that_goes_away(kennel: Path) -> None:
+    """Like `petfleet list | head -0`: no word, exit code 1."""
+    read, write = os.pipe()
+    os.close(read)
+    with subprocess.Popen([*COMMAND, "list", "--root", str(kennel)], stdout=write, stderr=subprocess.PIPE) as process:
+        os.close(write)
+        assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 1
+
+
+def test_help_without_a_command() -> None:
+    """The same as --help: a line for each command, in the order of an operator's day."""
+    done = petfleet()
+    assert done == petfleet("--help")
+    assert re.findall(r"^  ([a-z]+)  ", done.out, re.MULTILINE) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_json(run: Callable[..., Done], command: str) -> None:
+    """And, but for the demonstration, a root."""
+    options = run(command, "--help").out
+    assert "--json" in options
+    assert ("--root" in options) == (command != "demo")

@@ -1,0 +1,37 @@
+"""What is imported when: a bot pays for no extra, and `petfleet --help` for neither the library nor rich."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+EXTRAS = {"aiofiles", "rich", "typer", "watchfiles"}
+
+
+def imported(program: str) -> set[str]:
+    """Return the top-level modules that a program has imported when it ends."""
+    whole = f"import sys\ntry:\n    {program}\nfinally:\n    print('\\n' + ' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr, done.stderr
+    return {module.partition(".")[0] for module in done.stdout.splitlines()[-1].split()}
+
+
+def test_the_library_imports_no_extra() -> None:
+    """Nor asyncio, which is half of what its dependencies cost."""
+    assert not imported("import petfleet") & {*EXTRAS, "asyncio", "petfleet_cli", "trio"}
+
+
+def test_help_imports_neither_the_library_nor_rich() -> None:
+    """typer is all that it needs."""
+    program = "sys.argv[1:] = ['--help']; from petfleet_cli.__main__ import main; main()"
+    found = imported(program)
+    assert "typer" in found
+    assert not found & {"petfleet", "anyio", "filelock", "tomli_w", "aiofiles", "watchfiles", "asyncio"}
+
+
+@pytest.mark.parametrize("module", ["petfleet_cli.listing", "petfleet_cli.changing"])
+def test_plain_commands_import_no_other_extra(module: str) -> None:
+    """What copies stores, and what watches, costs only who uses it."""
+    assert not imported(f"import {module}") & {"aiofiles", "watchfiles"}

@@ -1,0 +1,106 @@
+"""The command line on a terminal of its own: list, check and watch."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pexpect
+
+from petfleet import PetFleet, dumps
+from tests.cli.conftest import MIRA
+from tests.cli.running import petfleet, put, rest, terminal
+from tests.conftest import pet
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+def plain(text: str) -> list[str]:
+    """Return the lines that are seen in the end."""
+    return ESCAPES.sub("", text).splitlines()
+
+
+def test_a_list(kennel: Path) -> None:
+    """A bold header, a line a user, and how many they are."""
+    with terminal("list", "--root", kennel) as session:
+        printed, code = rest(session)
+    assert code == 0
+    assert printed.startswith("\x1b[1mUSER  PETS  ACTIVE  LAST CHANGE\x1b[0m\r\n")
+    lines = plain(printed)
+    assert sorted(line.split()[0] for line in lines[1:3]) == ["ada", "bob"]
+    assert lines[3:] == ["2 users"]
+
+
+def test_a_list_with_a_broken_fleet(kennel: Path) -> None:
+    """It is counted, and exit code 1."""
+    put(kennel, "bob", "")
+    with terminal("list", "--root", kennel) as session:
+        printed, code = rest(session)
+    assert (plain(printed)[-1], code) == ("2 users, 1 broken", 1)
+
+
+def test_a_check(kennel: Path) -> None:
+    """Findings are red, what is repaired is green; with little to do there is no bar."""
+    path = put(kennel, "bob", "user_id = ")
+    with terminal("check", "--repair", "--root", kennel, columns=40) as session:
+        printed, code = rest(session)
+    assert code == 1
+    assert f"\x1b[32munparsable: {path}, line 1, column 11: set aside as " in printed  # in one line, however narrow
+    assert plain(printed)[-1] == "4 entries checked: 1 finding, 1 repaired"
+    put(kennel, "eve", dumps(PetFleet("eve", [MIRA], "rex")))
+    with terminal("check", "--root", kennel) as session:
+        printed, code = rest(session)
+    assert code == 1
+    assert "\x1b[31mactive-pet-missing: " in printed
+    assert plain(printed)[-2] == "5 entries checked: 1 finding"
+
+
+def test_a_delete_asks(kennel: Path) -> None:
+    """No is no, yes is yes."""
+    for answer, code, line in (("n", 1, "petfleet: not done: you did not say yes"), ("y", 0, "ada: deleted")):
+        with terminal("delete", "ada", "--root", kennel) as session:
+            session.expect_exact("Delete ada: 2 pets, mira is active? There is no way back [y/N]: ")
+            session.sendline(answer)
+            printed, found = rest(session)
+        assert (plain(printed)[-1], found) == (line, code)
+    assert not (kennel / "ada").exists()
+
+
+def test_watching_a_user(kennel: Path) -> None:
+    """Each change by others in a line, a broken file and a deletion too, until Ctrl-C."""
+    with terminal("watch", "ada", "--root", kennel) as session:
+        session.expect(r"ada: 2 pets, mira is active\r\n")
+        petfleet("switch", "ada", "rex", "--root", kennel)
+        session.expect(r"ada: rex is active\r\n")
+        petfleet("add", "ada", "tom", "--root", kennel)
+        session.expect(r"ada: \+ tom\r\n")
+        put(kennel, "ada", "user_id = ")
+        session.expect(r"ada: \S+fleet.toml, line 1, column 11: expected")
+        petfleet("delete", "ada", "--yes", "--root", kennel, code=1)
+        put(kennel, "ada", dumps(PetFleet("ada", [MIRA])))
+        session.expect(r"ada: 1 pet, none is active\r\n")
+        petfleet("delete", "ada", "--yes", "--root", kennel)
+        session.expect(r"ada: - mira\r\n")
+        petfleet("add", "ada", "rex", "--root", kennel)
+        session.expect(r"ada: \+ rex, rex is active\r\n")
+        session.sendintr()
+        printed, code = rest(session)
+    assert (code, "interrupted" in printed, "Traceback" in printed) == (130, True, False)
+
+
+def test_watching_all(kennel: Path) -> None:
+    """Users who come, change and go; a change that leaves a fleet as it was is none."""
+    with terminal("watch", "--json", "--root", kennel) as session:
+        for role in itertools.count():  # it does not say when it has begun
+            put(kennel, "eve", dumps(PetFleet("eve", [pet("mira", role=f"{role}")])))
+            if session.expect([r'"user_id": "eve"', pexpect.TIMEOUT], timeout=0.5) == 0:
+                break
+        petfleet("add", "new", "mira", "--root", kennel)
+        session.expect(r'"user_id": "new", "pets": \[\{"pet_name": "mira"')
+        put(kennel, "eve", "user_id = ")
+        session.expect(r'"user_id": "eve", "error": "\S+, line 1, column 11')
+        petfleet("delete", "new", "--yes", "--root", kennel)
+        session.expect(r'"user_id": "new", "pets": \[\]')
+        session.sendintr()
+        assert rest(session)[1] == 130

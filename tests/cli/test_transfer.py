@@ -1,0 +1,208 @@
+"""`petfleet export` and `import`: everything arrives, nothing is overwritten unasked, no file is left half written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from petfleet import PetFleet, dumps, fleet_path, loads
+from petfleet.files import FileBackend
+from tests.cli.conftest import MIRA, REX
+from tests.cli.running import COMMAND, Done, environment, petfleet, put
+from tests.conftest import pet, wait_until
+
+
+def records(path: Path) -> dict[str, str]:
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(list(record) == ["user_id", "toml"] for record in found)
+    return {record["user_id"]: record["toml"] for record in found}
+
+
+def fleets(root: Path) -> dict[str, PetFleet]:
+    return {user_id: loads(fleet_path(user_id, root).read_bytes()) for user_id in FileBackend(str(root)).users()}
+
+
+def test_there_and_back(kennel: Path, tmp_path: Path) -> None:
+    """Through a file, and through pipes; the text is the file's own, comments and all."""
+    text = dumps(PetFleet("ada", [MIRA, REX], "mira")) + "\n# written by hand\n"
+    put(kennel, "ada", text)
+    file = tmp_path / "all.jsonl"
+    assert petfleet("export", file, "--root", kennel) == ("2 exported\n", "")
+    assert records(file) == {"ada": text, "bob": dumps(PetFleet("bob"))}
+    assert file.stat().st_mode & 0o777 == 0o600
+    done = petfleet("export", "-", "--root", kennel)
+    assert (sorted(done.out.splitlines()), done.err) == (sorted(file.read_text().splitlines()), "2 exported\n")
+    for name, arguments, given in [("one", (file,), ""), ("two", ("-",), done.out)]:
+        assert petfleet("import", *arguments, "--root", tmp_path / name, given=given) == ("2 imported\n", "")
+        assert fleets(tmp_path / name) == fleets(kennel)
+        assert petfleet("import", file, "--root", tmp_path / name).out == "0 imported, 2 unchanged\n"
+
+
+def test_an_export_replaces_an_older_one(kennel: Path, tmp_path: Path, run: Callable[..., Done]) -> None:
+    """Through a link, too; nothing is left beside it."""
+    file, link = tmp_path / "all.jsonl", tmp_path / "link"
+    file.write_text("old\n")
+    link.symlink_to(file)
+    assert run("export", link, "--root", kennel, "--json").value == {"exported": 2, "failed": 0}
+    assert len(records(file)) == 2
+    assert link.is_symlink()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["all.jsonl", "fleets", "link"]
+
+
+def test_an_export_into_a_device(kennel: Path, run: Callable[..., Done]) -> None:
+    """Is written there and does not replace it."""
+    assert run("export", "/dev/null", "--root", kennel).out == "2 exported\n"
+    assert not Path("/dev/null").is_file()
+
+
+def test_what_cannot_be_exported_is_said(kennel: Path, tmp_path: Path, run: Callable[..., Done]) -> None:
+    """The others are there, and it is exit code 1."""
+    broken = put(kennel, "eve", "user_id = ")
+    (kennel / "pip").mkdir()
+    os.mkfifo(kennel / "pip" / "fleet.toml")
+    file = tmp_path / "all.jsonl"
+    done = run("export", file, "--root", kennel, code=1)
+    assert done.out == "2 exported, 2 failed\n"
+    assert f"petfleet: eve: not exported: {broken}, line 1, column 11: expected" in done.err
+    assert "petfleet: pip: not exported: " in done.err
+    assert set(records(file)) == {"ada", "bob"}
+    error = json.loads(run("export", "-", "--root", kennel, "--json", code=1).err.splitlines()[0])
+    assert (error["about"] in ("eve", "pip"), "not exported" in error["error"]) == (True, True)
+
+
+def test_a_fleet_deleted_meanwhile_is_left_out(
+    kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when the users were listed."""
+    monkeypatch.setattr(FileBackend, "text", lambda *_: None)
+    assert run("export", "/dev/null", "--root", kennel).out == "0 exported\n"
+
+
+def test_an_export_that_fails_changes_nothing(
+    kennel: Path, tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older file stands, and nothing is beside it."""
+    file = tmp_path / "all.jsonl"
+    file.write_text("old\n")
+    monkeypatch.setattr("petfleet.disk.sync_file", lambda path: (_ for _ in ()).throw(OSError(5, "Input error", path)))
+    assert "Input error" in run("export", file, "--root", kennel, code=1).err
+    assert file.read_text() == "old\n"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["all.jsonl", "fleets"]
+
+
+def test_an_export_is_durable_before_it_is_done(
+    kennel: Path, tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file, then its name."""
+    steps: list[str] = []
+    for name in ("sync_file", "rename", "sync_directory"):
+        real = getattr(__import__("petfleet").disk, name)
+
+        def step(*arguments: str, name: str = name, real: Callable[..., None] = real) -> None:
+            steps.append(name)
+            real(*arguments)
+
+        monkeypatch.setattr(f"petfleet.disk.{name}", step)
+    run("export", tmp_path / "all.jsonl", "--root", kennel)
+    assert steps == ["sync_file", "rename", "sync_directory"]
+
+
+def test_an_import_overwrites_only_when_told(kennel: Path, tmp_path: Path, run: Callable[..., Done]) -> None:
+    """Refused are fleets that differ, and files that are no fleets."""
+    file = tmp_path / "all.jsonl"
+    run("export", file, "--root", kennel)
+    put(kennel, "ada", dumps(PetFleet("ada", [REX])))
+    put(kennel, "bob", "user_id = ")
+    done = run("import", file, "--root", kennel, code=1)
+    assert done.out == "0 imported, 2 refused\n"
+    assert sorted(done.err.splitlines()) == [
+        "petfleet: ada: has another fleet already; --overwrite replaces it",
+        "petfleet: bob: has a file that is no fleet already; --overwrite replaces it",
+    ]
+    assert fleet_path("bob", kennel).read_text() == "user_id = "
+    counts = {"imported": 2, "unchanged": 0, "refused": 0, "failed": 0}
+    assert run("import", file, "--root", kennel, "--overwrite", "--json").value == counts
+    assert fleets(kennel) == {"ada": PetFleet("ada", [MIRA, REX], "mira"), "bob": PetFleet("bob")}
+
+
+def test_lines_that_are_no_fleets(root: Path, tmp_path: Path, run: Callable[..., Done]) -> None:
+    """Are named by their number; the others are imported."""
+    file = tmp_path / "all.jsonl"
+    good = {"user_id": "ada", "toml": dumps(PetFleet("ada", [MIRA]))}
+    lines: list[object] = [
+        "no json",
+        [],
+        {"user_id": "ada"},
+        {"user_id": "ada", "toml": 3},
+        {"user_id": "bob", "toml": good["toml"]},
+        {"user_id": "a/b", "toml": dumps(PetFleet("a/b"))},
+        good,
+    ]
+    file.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    done = run("import", file, "--root", root, code=1)
+    no_record = 'no JSON object with the strings "user_id" and "toml"'
+    assert done.out == "1 imported, 6 failed\n"
+    assert done.err.splitlines() == [
+        *(f"petfleet: {file}, line {number}: {no_record}" for number in (1, 2, 3, 4)),
+        f"petfleet: {file}, line 5: the fleet of 'bob': fleet text, line 1: expected user_id = 'bob', found 'ada'",
+        "petfleet: a/b: invalid name 'a/b': a user id must not contain '/'",
+    ]
+    assert fleets(root) == {"ada": PetFleet("ada", [MIRA])}
+
+
+def test_of_two_lines_of_one_user_the_last_counts(root: Path, tmp_path: Path, run: Callable[..., Done]) -> None:
+    """If it may overwrite; else the first stays."""
+    file = tmp_path / "all.jsonl"
+    both = [{"user_id": "ada", "toml": dumps(PetFleet("ada", [one]))} for one in (MIRA, REX)]
+    file.write_text("".join(f"{json.dumps(record)}\n" for record in both))
+    assert run("import", file, "--root", root, code=1).out == "1 imported, 1 refused\n"
+    assert fleets(root) == {"ada": PetFleet("ada", [MIRA])}
+    assert run("import", file, "--root", root, "--overwrite").out == "1 imported, 1 unchanged\n"
+    assert fleets(root) == {"ada": PetFleet("ada", [REX])}
+
+
+def test_an_interrupted_export_leaves_the_older_one(kennel: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the middle: exit code 130, and nothing beside it."""
+    for number in range(2000):
+        put(kennel, f"user-{number}", dumps(PetFleet(f"user-{number}", [pet("x" * 1000)])))
+    file = tmp_path / "all.jsonl"
+    file.write_text("old\n")
+    command = [*COMMAND, "export", str(file), "--root", str(kennel)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        try:
+            wait_until(lambda: any(path.stat().st_size for path in tmp_path.glob(".all.jsonl.*.tmp")))
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, "interrupted" in error, "Traceback" in error) == (130, True, False)
+    assert file.read_text() == "old\n"
+    assert list(tmp_path.glob(".all*")) == []
+
+
+def test_an_interrupted_import_leaves_whole_fleets_and_goes_on(root: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the middle: each fleet is there or not, and running it again does the rest."""
+    file = tmp_path / "all.jsonl"
+    many = {f"user-{number}": PetFleet(f"user-{number}", [MIRA, REX]) for number in range(2000)}
+    file.write_text("".join(f"{json.dumps({'user_id': u, 'toml': dumps(f)})}\n" for u, f in many.items()))
+    command = [*COMMAND, "import", str(file), "--root", str(root)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        try:
+            wait_until(lambda: root.exists() and len(os.listdir(root)) > 100)
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, "Traceback" in error) == (130, False), error
+    found = fleets(root)
+    assert 100 <= len(found) < 2000
+    assert all(fleet == many[user_id] for user_id, fleet in found.items())
+    assert list(root.glob("*/.*.tmp")) == []
+    assert petfleet("import", file, "--root", root).out == f"{2000 - len(found):,} imported, {len(found):,} unchanged\n"
+    assert fleets(root) == many

@@ -1,0 +1,126 @@
+"""The command line on a root of 100,000 users: flat memory, and a terminal that shows how far it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from petfleet import PetFleet, dumps
+from tests.cli.running import COMMAND, environment, rest, terminal
+from tests.conftest import pet
+
+FEW, MANY = 2_000, 100_000
+MOST_MORE = 12_000  # KiB of memory that many users may take more than few: a buffer here or there
+
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in KiB only there"),
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture(scope="module")
+def roots(quick_directory: Path) -> dict[int, Path]:
+    """A root of few users, and one of many."""
+    return {count: root_of(quick_directory / f"{count}", count) for count in (FEW, MANY)}
+
+
+def root_of(root: Path, count: int) -> Path:
+    root.mkdir(mode=0o700)
+    for number in range(count):
+        directory = f"{root}/user-{number:06}"
+        os.mkdir(directory, 0o700)
+        with open(f"{directory}/fleet.toml", "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(dumps(PetFleet(f"user-{number:06}", [pet(f"pet-{number}", number)], f"pet-{number}")))
+    return root
+
+
+class Ran(NamedTuple):
+    """What came of a command."""
+
+    lines: int  # on standard output
+    seen: str  # on standard error, which was a terminal
+    memory: int  # the most it had, in KiB
+
+
+def ran(*arguments: str) -> Ran:
+    """Run a command to its end."""
+    # Without coverage's hook: what it notes down would count.
+    plain = {name: value for name, value in environment().items() if not name.startswith("COVERAGE_")}
+    outer, inner = os.openpty()
+    seen = bytearray()
+
+    def read() -> None:
+        try:
+            while data := os.read(outer, 65536):
+                seen.extend(data)
+        except OSError:
+            pass  # Linux's way to say that no one has it open any more
+
+    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=inner, env=plain) as process:
+        os.close(inner)
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert process.stdout is not None
+        lines = sum(1 for _ in process.stdout)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        reader.join()
+    os.close(outer)
+    assert process.returncode == 0, seen.decode()
+    return Ran(lines, seen.decode(), usage.ru_maxrss)
+
+
+@pytest.mark.parametrize(
+    ("command", "what", "lines"),
+    [
+        (("list",), "users", lambda count: 1 + count),
+        (("check", "--json"), "checked", lambda count: 2),
+        (("export", "-"), "exported", lambda count: count),
+    ],
+)
+def test_memory_is_flat_and_progress_is_shown(
+    roots: dict[int, Path], command: tuple[str, ...], what: str, lines: Callable[[int], int]
+) -> None:
+    """Every user is there; a bar says how many are done, and is wiped out in the end."""
+    memory = {}
+    for count, root in roots.items():
+        done = ran(*command, "--root", str(root))
+        assert done.lines == lines(count)
+        memory[count] = done.memory
+        bars = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.seen)
+        shown = [int(number) for number in re.findall(rf"{what}\D*(\d+)/{count}", bars)]
+        assert shown == sorted(shown)
+        assert shown[-1] == count
+        assert "\x1b[2K" in done.seen.rpartition(f"/{count}")[2]
+    assert len(set(shown)) > 10
+    print(f"{' '.join(command)}: {memory} KiB")
+    assert memory[MANY] - memory[FEW] <= MOST_MORE
+
+
+def test_lines_go_above_the_bar(roots: dict[int, Path]) -> None:
+    """Where lines and the bar are on the same screen, all lines are there."""
+    with terminal("list", "--root", roots[FEW]) as session:
+        printed, code = rest(session)
+    assert code == 0
+    assert set(re.findall(r"user-\d{6}", printed)) == set(os.listdir(roots[FEW]))
+    assert f"/{FEW}" in printed
+    assert f"{FEW:,} users" in printed.splitlines()[-1]
+
+
+def test_an_import_of_many(roots: dict[int, Path], quick_directory: Path) -> None:
+    """What was exported is imported, in flat memory too."""
+    file = quick_directory / "few.jsonl"
+    ran("export", str(file), "--root", str(roots[FEW]))
+    with file.open() as exported:
+        assert {json.loads(line)["user_id"] for line in exported} == set(os.listdir(roots[FEW]))
+    ran("import", str(file), "--root", str(quick_directory / "copy"))
+    assert set(os.listdir(quick_directory / "copy")) == set(os.listdir(roots[FEW]))
