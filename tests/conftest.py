@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import trio
 
 import petfleet
-from petfleet import FleetStore, PetHandle, disk, files, lock, reading
+from petfleet import FleetStore, PetHandle, disk, files, lock, notices, reading
 from petfleet.files import FileBackend
 from tests.recording import RecordingOS
 
@@ -105,9 +106,9 @@ class _Guarded:
 @pytest.fixture(autouse=True)
 def never_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail on any call of the operating system that petfleet makes from an event loop's thread."""
-    for module in (disk, lock, files, reading):
+    for module in (disk, lock, files, reading, notices):
         monkeypatch.setattr(module, "os", _Guarded(os))
-    for module in (disk, lock, reading, petfleet.batching):
+    for module in (disk, lock, reading, notices, petfleet.batching):
         monkeypatch.setattr(module, "time", _Sleepless())
     for name in ("lock_descriptor", "unlock_descriptor"):
         monkeypatch.setattr(lock, name, getattr(_Guarded(__import__("filelock")), name))
@@ -124,9 +125,15 @@ class _Sleepless:
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left() -> Iterator[None]:
-    """Fail if a lock file is still open after a test."""
+    """Fail if a lock file is still open after a test, or a thread still watches."""
     yield
     wait_until(lambda: not lock._descriptors)
+    wait_until(lambda: not watching_threads())
+
+
+def watching_threads() -> list[threading.Thread]:
+    """Return the threads that look after watches."""
+    return [thread for thread in threading.enumerate() if thread.name == "petfleet-watch"]
 
 
 def wait_until(state: Callable[[], object], seconds: float = 30) -> None:

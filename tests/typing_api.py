@@ -7,6 +7,7 @@ A line with an ignore is a call that must be refused: the checkers report the ig
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -151,6 +152,11 @@ async def calls(store: FleetStore, handle: PetHandle) -> None:
     assert_type(store.users(), AsyncIterator[str])
     async for user_id in store.users():
         assert_type(user_id, str)
+    watch: AsyncIterator[PetFleet] = store.watch("ada")
+    assert_type(await anext(watch), PetFleet)
+    async with contextlib.aclosing(store.watch("ada")) as fleets:
+        async for fleet in fleets:
+            assert_type(fleet, PetFleet)
     assert_type(store.statistics(), FleetStoreStatistics)
     assert_type(store.statistics().commits, int)
     assert_type(store.statistics().changes, int)
@@ -180,6 +186,8 @@ async def wrong_calls(store: FleetStore, handle: PetHandle, fleet: PetFleet) -> 
     await store.update("ada", grown_later)  # type: ignore[arg-type]  # an async def
     await store.update("ada", lambda fleet: None)  # type: ignore[arg-type, return-value]  # no fleet
     await store.delete()  # type: ignore[call-arg]  # no user
+    store.watch(5)  # type: ignore[arg-type]  # a user id is text
+    await store.watch("ada")  # type: ignore[misc]  # an iterator, not an awaitable
     await store.users()  # type: ignore[misc]  # an iterator, not an awaitable
     store.statistics().commits = 0  # type: ignore[misc]  # frozen
 

@@ -7,7 +7,6 @@ thread pool, or parked while the user's lock is refused.
 from __future__ import annotations
 
 import concurrent.futures
-import errno
 import math
 import os
 import threading
@@ -29,7 +28,7 @@ from petfleet.memory import Memory
 from petfleet.parking import Parking
 from petfleet.spin import LONGEST_PAUSE, Spin
 from petfleet.waking import Waiter
-from petfleet.workers import Workers
+from petfleet.workers import Workers, threads_may_run_out
 
 T = TypeVar("T")
 
@@ -209,7 +208,7 @@ class Batching:
         with self.mutex:
             if self._peekers is None:
                 self._peekers = concurrent.futures.ThreadPoolExecutor(_PEEK_THREADS, "petfleet-peek")
-            with _threads_may_run_out():
+            with threads_may_run_out():
                 self._peekers.submit(job)
         await call.wait()
         return results[0]
@@ -253,7 +252,7 @@ class Batching:
         if self._workers is None:
             self._workers = Workers(self._run, self._threads)
         queue.workers = self._workers
-        with _threads_may_run_out():
+        with threads_may_run_out():
             self._workers.submit(queue, ahead=not hot)
 
     # --- in a worker thread, or in the parking thread ----------------------------------------------------------------
@@ -263,7 +262,7 @@ class Batching:
         queue.has_written = False
         try:
             if not self._commit(queue):
-                with _threads_may_run_out():
+                with threads_may_run_out():
                     self._parking.park(queue, self._earliest(queue))
                 return False
         except BaseException as error:  # noqa: BLE001 - whatever it is, the calls concerned must hear of it
@@ -413,17 +412,6 @@ class Batching:
         if waited > _LONG_WAIT:
             logs.warning("waited %.1f s for the lock of user %s", waited, queue.user_id)
         _Call.post(calls)
-
-
-@contextmanager
-def _threads_may_run_out() -> Iterator[None]:
-    """Turn the error of a thread that could not be started into one that calls are documented to raise."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise OSError(
-            errno.EAGAIN, f"petfleet could not start a thread ({error}): allow the process more of them"
-        ) from error
 
 
 _alive: weakref.WeakSet[Batching] = weakref.WeakSet()

@@ -106,14 +106,19 @@ def read(path: str, most_bytes: int) -> Stored | None:
     except FileNotFoundError:
         return None
     try:
-        # On Windows it is the time of its creation.
-        settled = not _WINDOWS and time.time() - status.st_ctime > _COARSEST_TIME
-        return Stored(_read_all(fd, status.st_size, most_bytes), status, settled)
+        is_settled = settled(status)
+        return Stored(_read_all(fd, status.st_size, most_bytes), status, is_settled)
     except OSError as error:
         put_name(error, path)
         raise
     finally:
         close(fd, path)
+
+
+def settled(status: os.stat_result) -> bool:
+    """Return whether whatever writes that file from now on leaves another time of change."""
+    # On Windows it is the time of its creation.
+    return not _WINDOWS and time.time() - status.st_ctime > _COARSEST_TIME
 
 
 def _read_all(fd: int, size: int, most_bytes: int) -> bytes | None:

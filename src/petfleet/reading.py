@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from petfleet import codec, disk
 from petfleet.changes import ABSENT, State
@@ -24,6 +24,9 @@ class _Known(NamedTuple):
 
     data: bytes | None
     state: State
+
+
+Sign: TypeAlias = tuple[int, ...]
 
 
 class Reader:
@@ -89,6 +92,22 @@ class Reader:
             located = FleetFormatError(place.fleet, error.expected, error.line, error.column)
             owner = codec.user_id_in(stored.data)
             return State(error=located, overwritable=owner is None or owner == place.user_id)
+
+
+def sign(place: Place) -> Sign | None:
+    """Return what tells a user's file from what it was, without reading it; None where only reading it does."""
+    found: Sign = ()
+    try:
+        directory = os.lstat(place.directory)
+        found = (directory.st_dev, directory.st_ino)
+        file = os.lstat(place.fleet)
+    except FileNotFoundError:
+        return found
+    except OSError:
+        return None
+    if not disk.settled(file):
+        return None
+    return (*found, file.st_ino, file.st_size, file.st_ctime_ns)
 
 
 def identity(stored: disk.Stored | None) -> str:

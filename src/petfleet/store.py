@@ -18,6 +18,7 @@ from petfleet.errors import FleetConflictError, FleetNotFoundError
 from petfleet.files import FileBackend
 from petfleet.fleet import PetFleet, PetHandle
 from petfleet.names import check_pet_name, check_user_id, text
+from petfleet.watching import Watch, Watching
 
 _USERS_AT_ONCE: Final = 256
 
@@ -69,6 +70,7 @@ class FleetStore:
         self._root = os.path.abspath(root)
         self._backend = FileBackend(self._root)
         self._batching = Batching(self._backend, lock_timeout, threads)
+        self._watching = Watching(self._root, self._backend.peek)
 
     def __repr__(self) -> str:
         return f"FleetStore({self._root!r})"
@@ -84,9 +86,11 @@ class FleetStore:
     async def aclose(self) -> None:
         """Wait for the commits under way and end the idle threads.
 
-        May be called more than once. The store stays usable: the next call starts threads again.
+        May be called more than once. The store stays usable: the next call starts threads again. What is watched goes
+        on being watched.
         """
         await self._batching.aclose()
+        await self._watching.aclose()
 
     async def load(self, user_id: str) -> PetFleet:
         """Return the user's fleet, durable, under the lock; an empty one if there is none, creating nothing."""
@@ -242,6 +246,26 @@ class FleetStore:
                 ids.close()
             except ValueError:
                 pass  # cancelled while a thread is in it: the generator ends with that thread's turn
+
+    def watch(self, user_id: str) -> Watch:
+        """Iterate over the user's fleet: as it is now, and again after every change, by whomever.
+
+        Each fleet is what ``peek`` would return: whole, but perhaps not durable yet, and empty where there is no file.
+        No two in a row are equal. Changes that follow one another closely may be shown as one, but the last one is
+        always shown: typically after 20 to 50 ms, within about a second where the system tells of no changes (network
+        file systems, its limits reached). The user, and the root too, may be missing, removed and made again meanwhile.
+
+        An error says that the file cannot be read now, or means no fleet. It does not end the iteration: ask the same
+        iterator again, and it waits for the next change. What a cancelled ``anext`` would have returned, the next one
+        returns. The iteration ends with ``aclose()``, or when the iterator is dropped.
+
+        Needs watchfiles (``pip install 'petfleet[watch]'``).
+
+        Raises:
+            ModuleNotFoundError: watchfiles is not installed.
+            InvalidNameError: at this call, like the one above; all other errors by the iterator.
+        """
+        return self._watching.watch(check_user_id(user_id))
 
     def statistics(self) -> FleetStoreStatistics:
         """Return what this store has done in this process so far."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import errno
 import heapq
 import itertools
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
 
 from petfleet import logs
@@ -169,3 +171,14 @@ class Workers(Generic[T]):
                 self._at_once = max(at_once, _LEAST_AT_ONCE)
                 self._fastest, self._judged = math.inf, 0
                 self._window = min(2 * self._window, _WINDOW)
+
+
+@contextmanager
+def threads_may_run_out() -> Iterator[None]:
+    """Turn the error of a thread that could not be started into one that calls are documented to raise."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(
+            errno.EAGAIN, f"petfleet could not start a thread ({error}): allow the process more of them"
+        ) from error

@@ -1,0 +1,302 @@
+"""Watching fleets: one thread a store looks at the files of watched users, and wakes who waits for a change.
+
+What the operating system tells of changes (``notices``) only makes it fast. What makes it sure is a look at every
+watched user once a second: notices get lost (a queue that overflows, a network file system, a limit reached, an
+ancestor of the root that is renamed). One thread for all watchers, since an account may have 128 inotify instances, and
+hundreds of streams of a server one watcher each; so a disk that is stuck under one user holds up the others' watchers.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib.util
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable
+from typing import Final, NamedTuple
+
+import anyio
+
+from petfleet import codec, reading
+from petfleet.errors import own_copy
+from petfleet.fleet import PetFleet
+from petfleet.layout import Place
+from petfleet.notices import Notices
+from petfleet.waking import Waiter
+from petfleet.workers import threads_may_run_out
+
+_LOOK_SECONDS: Final = 1.0
+
+
+class _Outcome(NamedTuple):
+    """What a look at a user's file brought; equal keys mean the same."""
+
+    key: object
+    found: PetFleet | Exception
+
+
+class _Watched:
+    """A user, and who watches."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        # Held, since nothing else may hold a task that waits: the garbage collector would end it.
+        self.waiters: set[Waiter] = set()
+        self.joined = 0  # the first turn that looks for the last one who joined
+        self.sign: reading.Sign | None = None
+        self.outcome: _Outcome | None = None
+        self.looked: float = 0  # the turn of the last look
+
+    def wake(self) -> None:
+        """Have all who wait look at the outcome."""
+        Waiter.wake(self.waiters.copy())
+
+    def is_left(self) -> bool:
+        """Return whether no one watches any more."""
+        for waiter in self.waiters.copy():
+            if waiter.loop_is_closed():
+                self.waiters.discard(waiter)  # its task will never be woken, and holds its watch
+        return not self.watches and not self.waiters
+
+
+class _Shift:
+    """One life of the thread."""
+
+    def __init__(self, work: Callable[[_Shift], None]) -> None:
+        self.called = False
+        # Not a daemon: the interpreter's end unwinds those wherever they are, and watchfiles waits in Rust code, which
+        # must not be unwound. It ends by itself once the main thread has.
+        self.thread = threading.Thread(target=work, args=(self,), name="petfleet-watch", daemon=False)
+
+    def is_set(self) -> bool:
+        """Return whether to stop waiting: someone joined, or the interpreter waits for its threads to end."""
+        return self.called or not threading.main_thread().is_alive()
+
+
+class Watching:
+    """Looks after all watches of a store, in a thread that lives as long as there are any.
+
+    Args:
+        root: the directory of all fleets.
+        peek: returns a user's fleet as its file is now; None if there is none.
+    """
+
+    def __init__(self, root: str, peek: Callable[[str], PetFleet | None]) -> None:
+        self._root = root
+        self._peek = peek
+        self._start_clean()
+        _alive.add(self)
+
+    def _start_clean(self) -> None:
+        """Begin without thread and watches: when made, and in a forked child, whose watches join again."""
+        self._mutex = threading.Lock()
+        self._users: dict[str, _Watched] = {}
+        self._shift: _Shift | None = None
+        self._turn = 0
+
+    # --- in the event loop -------------------------------------------------------------------------------------------
+
+    def watch(self, user_id: str) -> Watch:
+        """Return a watch, which joins when it is first asked; ModuleNotFoundError without watchfiles."""
+        # Not imported here: that takes 60 ms, which the thread has and the event loop has not.
+        if importlib.util.find_spec("watchfiles") is None:
+            raise ModuleNotFoundError("store.watch needs watchfiles: pip install 'petfleet[watch]'", name="watchfiles")
+        return Watch(self, user_id)
+
+    def join(self, watch: Watch) -> _Watched:
+        """Return what the watch waits for, looked after by a thread.
+
+        Raises:
+            OSError: the thread could not be started.
+        """
+        with self._mutex:
+            if self._shift is None:
+                shift = _Shift(self._work)
+                with threads_may_run_out():
+                    shift.thread.start()  # without _shift it ends by itself
+                self._shift = shift
+            watched = self._users.get(watch._user_id)
+            if watched is None:
+                watched = self._users[watch._user_id] = _Watched(Place(self._root, watch._user_id))
+            if watch not in watched.watches:
+                watched.watches.add(watch)
+                watch._since = watched.joined = self._turn + 1  # a look under way may see what was before the call
+                self._shift.called = True
+            return watched
+
+    def leave(self, watch: Watch) -> None:
+        """Forget a watch, and wake who waits in it."""
+        with self._mutex:
+            watched = self._users.get(watch._user_id)
+            if self._shift is not None:
+                self._shift.called = True
+        if watched is not None:
+            watched.watches.discard(watch)
+            watched.wake()
+
+    async def aclose(self) -> None:
+        """End the thread if no one watches any more."""
+        with self._mutex:
+            self._forget_left()
+            if self._users or self._shift is None:
+                return
+            shift, self._shift = self._shift, None
+            shift.called = True
+        await anyio.to_thread.run_sync(shift.thread.join, abandon_on_cancel=True)
+
+    # --- in the thread -----------------------------------------------------------------------------------------------
+
+    def _work(self, shift: _Shift) -> None:
+        try:
+            self._look_after_all(shift)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            self._fail(shift, error)
+
+    def _look_after_all(self, shift: _Shift) -> None:
+        # In no attribute: after a fork the child must not touch, nor even drop, what threads of the parent use.
+        notices = Notices(self._root, shift)
+        try:
+            next_look = math.inf
+            named: set[str] | None = None  # all of them
+            while watched := self._begin(shift):
+                if named is not None and all(each.joined <= each.looked for each in watched.values()):
+                    for user_id in named & watched.keys():
+                        self._look(watched[user_id])
+                else:
+                    late = time.monotonic() >= next_look
+                    next_look = time.monotonic() + _LOOK_SECONDS
+                    notices.arm(watched)  # before the look: what changes between the two must not be missed
+                    changed = [self._look(each) for each in watched.values()]
+                    if any(changed) and late:
+                        notices.distrust()  # it was not told
+                        named = None
+                        continue
+                named = notices.wait(next_look - time.monotonic())
+        finally:
+            notices.close()
+
+    def _begin(self, shift: _Shift) -> dict[str, _Watched]:
+        """Begin a turn, and return who is watched; no one to end."""
+        if not threading.main_thread().is_alive():
+            raise OSError(errno.ECANCELED, "the interpreter is ending: petfleet watches no more", self._root)
+        with self._mutex:
+            if self._shift is not shift:
+                return {}
+            self._forget_left()
+            if not self._users:
+                self._shift = None
+            shift.called = False
+            self._turn += 1
+            return self._users.copy()
+
+    def _forget_left(self) -> None:
+        for user_id, watched in list(self._users.items()):
+            if watched.is_left():
+                del self._users[user_id]
+
+    def _look(self, watched: _Watched) -> bool:
+        """Look at a user's file, and return whether something else was found than the last time."""
+        sign = reading.sign(watched.place)  # before the file is read: what changes it after that has another sign
+        changed = False
+        if sign is None or sign != watched.sign:
+            before, watched.sign = watched.outcome, sign
+            watched.outcome = self._outcome(watched.place.user_id)
+            changed = before is None or before.key != watched.outcome.key
+        first = watched.looked < watched.joined
+        watched.looked = self._turn
+        if changed or first:
+            watched.wake()
+        return changed
+
+    def _outcome(self, user_id: str) -> _Outcome:
+        try:
+            fleet = self._peek(user_id) or PetFleet(user_id)
+            return _Outcome(_key(fleet), fleet)
+        except Exception as error:  # noqa: BLE001 - it belongs to those who watch
+            return _Outcome((type(error), str(error)), error.with_traceback(None))
+
+    def _fail(self, shift: _Shift, error: BaseException) -> None:
+        """Have all who watch hear of an error; whoever goes on after it starts a thread again."""
+        with self._mutex:
+            if self._shift is not shift:
+                return
+            users, self._users, self._shift = self._users, {}, None
+        if not isinstance(error, Exception):
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        # With a key like no other: they hear of the next one too, though it be the same.
+        outcome = _Outcome(object(), error.with_traceback(None))
+        for watched in users.values():
+            watched.outcome = outcome
+            watched.looked = math.inf
+            watched.wake()
+
+
+class Watch(AsyncIterator[PetFleet]):
+    """What :meth:`petfleet.FleetStore.watch` returns: the user's fleet, now and whenever it was changed."""
+
+    # An object and no generator: one that is dropped before its end needs an event loop to be closed.
+
+    def __init__(self, watching: Watching, user_id: str) -> None:
+        self._watching = watching
+        self._given: object = None  # the key of what was returned or raised last
+        self._closed = False
+        self._user_id = user_id
+        self._since = 0
+
+    async def __anext__(self) -> PetFleet:
+        """Return the fleet, as soon as it is another one than before; raise what keeps it from being read, once."""
+        while not self._closed:
+            watched = self._watching.join(self)
+            waiter = Waiter()
+            watched.waiters.add(waiter)
+            try:
+                # Only now: what is found after this look wakes the waiter.
+                if self._new(watched) is None and not self._closed:
+                    await waiter.wait()
+            finally:
+                # Without a lock: the garbage collector may close a dead loop's coroutine inside any lock of ours.
+                watched.waiters.discard(waiter)
+            outcome = self._new(watched)
+            if outcome is not None:
+                self._given = outcome.key
+                if isinstance(outcome.found, Exception):
+                    raise own_copy(outcome.found)
+                return outcome.found
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the iteration, that of a task which waits in it too. Dropping the iterator does as well."""
+        self._closed = True
+        self._watching.leave(self)
+
+    def _new(self, watched: _Watched) -> _Outcome | None:
+        """Return what was found, if a look since this watch began found it, and it is not what was given last."""
+        if watched.looked < self._since:  # read before the outcome: the thread writes it after that
+            return None
+        outcome = watched.outcome
+        return None if outcome is None or outcome.key == self._given else outcome
+
+
+def _key(fleet: PetFleet) -> object:
+    try:
+        text = codec.dumps(fleet)
+    except ValueError:
+        text = repr(fleet)  # readable in its own layout, but too large in ours
+    return hashlib.sha256(text.encode()).digest()
+
+
+_alive: weakref.WeakSet[Watching] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for watching in _alive:
+        watching._start_clean()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
+    os.register_at_fork(after_in_child=_after_fork_in_child)
