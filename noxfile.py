@@ -106,6 +106,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def pictures(session: nox.Session) -> None:
+    """Draw docs/terminal/*.svg anew: sessions of the command line, as it is now."""
+    install_wheel(session, *EXTRAS, *group("test"))
+    session.run("python", "docs/pictures.py")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format with ruff (`ruff check --fix` and `ruff format` mend most of it)."""
     session.install(*group("lint"))
@@ -117,7 +124,7 @@ def lint(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Check types: mypy strict on all code, a second checker on the calls of the public face."""
     install_wheel(session, *EXTRAS, *group("typing"))
-    session.run("mypy", "src", "tests", "benchmarks", "examples")
+    session.run("mypy", "src", "tests", "benchmarks", "examples", "docs")
     session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})  # do not ask for newer releases
 
 

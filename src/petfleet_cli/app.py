@@ -87,6 +87,9 @@ def _settings(ctx: typer.Context, root: str | None, json: bool, *, may_be_missin
         raise Misuse("which fleets? pass --root DIRECTORY, or set PETFLEET_ROOT")
     if not os.path.isdir(found) and (not may_be_missing or os.path.exists(found) or "://" in found):
         raise Misuse(f"{found} is no directory: pass the root of all fleets as --root, or in PETFLEET_ROOT")
+    import logging
+
+    logging.basicConfig(format="petfleet: %(message)s")  # the library's warnings
     return Settings(os.path.abspath(found), json or bool(ctx.find_root().params.get("json")))
 
 

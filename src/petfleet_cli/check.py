@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 import typer
@@ -28,7 +29,7 @@ def check_root(settings: Settings, *, repair: bool) -> None:
     with printer.progress("checked", settings.root) as progress:
         for found in check(settings.root, repair=repair, lock_timeout=_LOCK_TIMEOUT):
             for finding in found:
-                printer.line(*_line(finding, as_json_=settings.json))
+                _print(printer, finding, settings)
                 findings += 1
                 repaired += finding.repaired is not None
             entries += 1
@@ -45,14 +46,16 @@ def check_root(settings: Settings, *, repair: bool) -> None:
         raise typer.Exit(1)
 
 
-def _line(finding: Finding, *, as_json_: bool) -> tuple[str, str | None]:
-    if as_json_:
-        return as_json({"finding": finding._asdict()}), None
-    where = "".join(f", {word} {at}" for word, at in (("line", finding.line), ("column", finding.column)) if at)
-    at = f"{finding.kind}: {finding.path}{where}"
+def _print(printer: Printer, finding: Finding, settings: Settings) -> None:
+    if settings.json:
+        printer.line(as_json({"finding": finding._asdict()}))
+        return
+    where = os.path.relpath(finding.path, settings.root)
+    where += "".join(f", {word} {at}" for word, at in (("line", finding.line), ("column", finding.column)) if at)
     if finding.repaired is None:
-        return shown(f"{at}: {finding.message}"), "red"
-    return shown(f"{at}: {finding.repaired} (it was: {finding.message})"), "green"
+        printer.line(shown(f": {where}: {finding.message}"), "red", lead=finding.kind)
+    else:
+        printer.line(shown(f": {where}: {finding.repaired} (it was: {finding.message})"), "green", lead=finding.kind)
 
 
 def _describe(root: str, on: Surroundings) -> str:

@@ -94,16 +94,18 @@ class Printer:
         """Whether someone looks at it, and not a program."""
         return self._console is not None
 
-    def line(self, text: str, style: str | None = None) -> None:
-        """Print a line, or several; in that style on a terminal."""
+    def line(self, text: str, style: str | None = None, *, lead: str = "") -> None:
+        """Print a line, or several; on a terminal in that style, or only what leads them, if anything does."""
         if self._console is None:
-            print(text, file=self._stream, flush=True)
+            print(lead + text, file=self._stream, flush=True)
         else:
             from rich.segment import Segment, Segments
             from rich.style import Style
 
             # Not as text that rich would look at line by line: of 100,000 that took twice as long as finding them.
-            self._console.print(Segments([Segment(text, Style.parse(style or "none")), Segment.line()]))
+            styles = Style.parse(style or "none"), Style.null()
+            first, rest = styles if lead else reversed(styles)
+            self._console.print(Segments([Segment(lead, first), Segment(text, rest), Segment.line()]))
 
     @contextmanager
     def progress(self, what: str, root: str) -> Iterator[Progress]:

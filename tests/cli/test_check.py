@@ -33,19 +33,17 @@ def test_findings_are_exit_code_1_until_they_are_repaired(root: Path) -> None:
     say_writing(put(root, "bob"))
     (root / "bob" / TEMPORARY).touch(mode=0o600)
     out = petfleet("check", "--root", root, code=1).out
-    assert f"\nunparsable: {path}, line 1, column 11: expected valid TOML" in out
-    assert f"\nleftover: {root}/bob/{TEMPORARY}: a temporary file that no living writer uses: " in out
-    assert (
-        f"\ndead-writer: {root}/bob/fleet.toml.lock: a writer that died or could not sync, pid {os.getpid()} on " in out
-    )
+    assert "\nunparsable: ada/fleet.toml, line 1, column 11: expected valid TOML" in out
+    assert f"\nleftover: bob/{TEMPORARY}: a temporary file that no living writer uses: " in out
+    assert f"\ndead-writer: bob/fleet.toml.lock: a writer that died or could not sync, pid {os.getpid()} on " in out
     assert out.endswith(
         "\n2 entries checked: 3 findings\n`petfleet check --repair` mends leftovers, and sets aside what is no fleet\n"
     )
     out = petfleet("check", "--repair", "--root", root, code=1).out
     (aside,) = path.parent.glob("fleet.toml.corrupt-*")
-    assert f"\nunparsable: {path}, line 1, column 11: set aside as {aside} (it was: expected valid TOML" in out
-    assert f"\nleftover: {root}/bob/{TEMPORARY}: removed (it was: " in out
-    assert f"\ndead-writer: {root}/bob/fleet.toml.lock: recovered (it was: " in out
+    assert f"\nunparsable: ada/fleet.toml, line 1, column 11: set aside as {aside} (it was: expected valid TOML" in out
+    assert f"\nleftover: bob/{TEMPORARY}: removed (it was: " in out
+    assert "\ndead-writer: bob/fleet.toml.lock: recovered (it was: " in out
     assert out.endswith("\n2 entries checked: 3 findings, 3 repaired\n")
     assert aside.read_bytes() == b"user_id = "
     assert petfleet("check", "--root", root).out.endswith("\n2 entries checked: nothing wrong\n")

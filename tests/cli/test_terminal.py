@@ -46,13 +46,14 @@ def test_a_check(kennel: Path) -> None:
     with terminal("check", "--repair", "--root", kennel, columns=40) as session:
         printed, code = rest(session)
     assert code == 1
-    assert f"\x1b[32munparsable: {path}, line 1, column 11: set aside as " in printed  # in one line, however narrow
+    # In one line, however narrow.
+    assert f"\x1b[32munparsable\x1b[0m: bob/fleet.toml, line 1, column 11: set aside as {path}.corrupt-" in printed
     assert plain(printed)[-1] == "4 entries checked: 1 finding, 1 repaired"
     put(kennel, "eve", dumps(PetFleet("eve", [MIRA], "rex")))
     with terminal("check", "--root", kennel) as session:
         printed, code = rest(session)
     assert code == 1
-    assert "\x1b[31mactive-pet-missing: " in printed
+    assert "\x1b[31mactive-pet-missing\x1b[0m: " in printed
     assert plain(printed)[-2] == "5 entries checked: 1 finding"
 
 

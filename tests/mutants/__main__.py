@@ -25,7 +25,7 @@ from tests.mutants.protections import MUTANTS, Mutant
 from tests.patched import copy_package, environment, replace_once
 
 _TESTS: Final = Path(__file__).parent.parent
-_SOURCES: Final = _TESTS.parent / "src" / "petfleet"
+_SOURCES: Final = _TESTS.parent / "src"
 _TEST_SECONDS: Final = 20  # a mutant may make its test hang
 _ALL_SECONDS: Final = 300
 
@@ -68,7 +68,7 @@ def main() -> int:
 def try_one(mutant: Mutant, place: Path) -> Outcome:
     """Run the mutant's test on a copy of the sources with the mutant in it."""
     begun = time.monotonic()
-    package = copy_package(_SOURCES, place)
+    package = _copy(place)
     line, wrong = 0, None
     try:
         line = replace_once(package, mutant.module, mutant.found, mutant.instead)
@@ -83,10 +83,16 @@ def try_one(mutant: Mutant, place: Path) -> Outcome:
     return Outcome(mutant, line, wrong, time.monotonic() - begun)
 
 
+def _copy(place: Path) -> Path:
+    """Copy the command line and the library there, and return the library: a mutant's module is relative to that."""
+    copy_package(_SOURCES / "petfleet_cli", place)
+    return copy_package(_SOURCES / "petfleet", place)
+
+
 def _without_mutants(chosen: Sequence[Mutant], directory: Path) -> str | None:
     """Return what is wrong with the tests themselves: a red test proves nothing if it is always red."""
     place = directory / "unchanged"
-    copy_package(_SOURCES, place)
+    _copy(place)
     code, said = _run(sorted({mutant.test for mutant in chosen}), place)
     return None if code == 0 else f"without any mutant:\n{said}"
 

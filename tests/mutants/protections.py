@@ -10,7 +10,7 @@ class Mutant(NamedTuple):
 
     Attributes:
         protection: what it keeps true.
-        module: where in the package it is.
+        module: where it is, from the library's directory.
         found: the text that stands there, once.
         instead: what is put in its place.
         test: what must fail then.
@@ -797,8 +797,8 @@ MUTANTS: Final = (
     Mutant(
         "peek follows no link in the place of a user's directory",
         "files.py",
-        "        disk.refuse_link(place.directory)\n        _, state = ",
-        "        _, state = ",
+        "        disk.refuse_link(place.directory)\n        stored, state = ",
+        "        stored, state = ",
         "test_hostile_places.py::test_a_link_in_the_place_of_a_user_directory",
     ),
     Mutant(
@@ -1026,5 +1026,110 @@ MUTANTS: Final = (
         "    if not disk.settled(file):\n        return None\n",
         "",
         "test_notices.py::test_a_file_written_just_now_has_no_sign",
+    ),
+    Mutant(
+        "an export is synced before it replaces an older one",
+        "../petfleet_cli/transfer.py",
+        "            disk.sync_file(temporary)\n",
+        "",
+        "cli/test_transfer.py::test_an_export_is_durable_before_it_is_done",
+    ),
+    Mutant(
+        "an export's name is durable",
+        "../petfleet_cli/transfer.py",
+        "            disk.sync_directory(os.path.dirname(file))\n",
+        "",
+        "cli/test_transfer.py::test_an_export_is_durable_before_it_is_done",
+    ),
+    Mutant(
+        "an interrupted export leaves nothing behind",
+        "../petfleet_cli/transfer.py",
+        "            disk.remove(temporary)\n",
+        "            pass\n",
+        "cli/test_transfer.py::test_an_interrupted_export_leaves_the_older_one",
+    ),
+    Mutant(
+        "an export is private",
+        "../petfleet_cli/transfer.py",
+        "os.open(name, flags, 0o600)",
+        "os.open(name, flags, 0o644)",
+        "cli/test_transfer.py::test_there_and_back",
+    ),
+    Mutant(
+        "an import overwrites nothing unasked",
+        "../petfleet_cli/transfer.py",
+        "if not self._overwrite:",
+        "if False:",
+        "cli/test_transfer.py::test_an_import_overwrites_only_when_told",
+    ),
+    Mutant(
+        "two lines of one user are saved in their order",
+        "../petfleet_cli/transfer.py",
+        "fleet.user_id in waiting or ",
+        "",
+        "cli/test_transfer.py::test_of_two_lines_of_one_user_the_last_counts",
+    ),
+    Mutant(
+        "an edit replaces only what it was made of",
+        "../petfleet_cli/editing.py",
+        "replacing=before",
+        "overwrite=True",
+        "cli/test_editing.py::test_a_conflict_keeps_the_copy",
+    ),
+    Mutant(
+        "the copy to edit is private",
+        "../petfleet_cli/editing.py",
+        "os.open(name, flags, 0o600)",
+        "os.open(name, flags, 0o644)",
+        "cli/test_editing.py::test_the_copy_is_private",
+    ),
+    Mutant(
+        "an editor's Ctrl-C is its own",
+        "../petfleet_cli/editing.py",
+        "signal.signal(signal.SIGINT, lambda *_: None)",
+        "signal.getsignal(signal.SIGINT)",
+        "cli/test_editing.py::test_ctrl_c_in_the_editor_is_the_editors",
+    ),
+    Mutant(
+        "a deletion asks",
+        "../petfleet_cli/changing.py",
+        "    typer.confirm(question, abort=True, err=True)\n",
+        "",
+        "cli/test_terminal.py::test_a_delete_asks",
+    ),
+    Mutant(
+        "no name does anything to a terminal",
+        "../petfleet_cli/output.py",
+        "    if text.isprintable():\n",
+        "    if text:\n",
+        "cli/test_commands.py::test_show_of_odd_fleets",
+    ),
+    Mutant(
+        "a file is set aside only if it is still no fleet",
+        "../petfleet_cli/repairing.py",
+        "            if state.error is None:\n                return None\n",
+        "",
+        "cli/test_repairing.py::test_what_is_mended_before_the_lock_is_had_is_left_alone",
+    ),
+    Mutant(
+        "another user's file is not set aside",
+        "../petfleet_cli/repairing.py",
+        "if not state.overwritable:",
+        "if False:",
+        "cli/test_checking.py::test_a_file_of_another_user_is_never_set_aside",
+    ),
+    Mutant(
+        "a set-aside file's name is durable",
+        "../petfleet_cli/repairing.py",
+        "                    disk.sync_directory(place.directory)\n",
+        "                    pass\n",
+        "cli/test_repairing.py::test_setting_aside_is_one_rename_that_is_synced",
+    ),
+    Mutant(
+        "what a living writer uses is no finding",
+        "../petfleet_cli/traces.py",
+        "if lock.try_acquire() and lock.is_at_path():\n                    return",
+        "if lock.is_at_path():\n                    return",
+        "cli/test_checking.py::test_a_writer_at_work_is_no_finding",
     ),
 )
