@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from petfleet_cli.app import app
+
 PROJECT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -178,3 +180,32 @@ def test_sessions_are_found_without_running_the_noxfile() -> None:
     """With and without arguments of the decorator, under a name of their own too."""
     noxfile = "@nox.session(name='a')\ndef b(s): ...\n@nox.session\ndef c(s): ...\ndef d(s): ...\n"
     assert sessions(noxfile) == {"a", "c"}
+
+
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    """Pictures and other pages."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_has_the_command_line_do_exists(page: Path) -> None:
+    """Every `petfleet ...` in blocks and in the text is a command, and its options are options of it."""
+    text = page.read_text(encoding="utf-8")
+    shown = [line for block in blocks(text) if block.language == "sh" for line in block.code.splitlines()]
+    shown += re.findall(r"`([^`\n]*)`", FENCE.sub("", text))
+    known = {command.name or getattr(command.callback, "__name__", ""): command for command in app.registered_commands}
+    for line in shown:
+        for name, rest in re.findall(r"(?<![\w'.=/])petfleet +([\w-]+)([^|&;#]*)", line):
+            if name.startswith("--"):
+                assert name in ("--help", "--install-completion", "--version")
+                continue
+            assert name in known, line
+            callback = known[name].callback
+            assert callback is not None
+            options = inspect.signature(callback).parameters
+            assert {option.replace("-", "_") for option in re.findall(r"(?<!\S)--([\w-]+)", rest)} <= {*options}, line
