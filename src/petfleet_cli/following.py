@@ -19,9 +19,8 @@ from petfleet_cli.output import Printer, as_json, located, moment, shown, summar
 
 def follow(settings: Settings, user_id: str | None) -> None:
     """Print each change of a user's fleet, or of all, until interrupted."""
-    import watchfiles  # here, so that what is missing without it is said at once
+    import watchfiles  # noqa: F401 - here, so that it is said at once if it is missing
 
-    assert watchfiles
     if user_id is not None:
         check_user_id(user_id)
     anyio.run(_follow, settings, user_id)
