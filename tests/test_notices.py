@@ -75,6 +75,8 @@ async def test_a_notifier_that_breaks_is_replaced(
     only_looks(monkeypatch)
 
     class Broken(Deaf):
+        made = 0
+
         def watch(self, *arguments: object) -> str:
             raise _rust_notify.WatchfilesRustInternalError("error in underlying watcher")
 
@@ -97,8 +99,12 @@ async def test_what_was_not_told_has_it_armed_anew(
     class Lost(Deaf):
         made = 0
 
-    def made_at_least(number: int) -> bool:
+    def armed(number: int) -> bool:
         return Lost.made >= number
+
+    def goes_on(turns: int) -> None:
+        turn = store._watching._turn + turns
+        wait_until(lambda: store._watching._turn > turn)
 
     only_looks(monkeypatch, Lost)
     async with aclosing(store.watch("u")) as watch:
@@ -106,11 +112,10 @@ async def test_what_was_not_told_has_it_armed_anew(
         for number, name in enumerate(("tom", "ada"), 2):
             put(path, name)
             await shows(watch, name)
-            wait_until(partial(made_at_least, number))
-        turn = store._watching._turn
-        wait_until(lambda: store._watching._turn > turn + 5)
+            wait_until(partial(armed, number))
+            goes_on(2)  # what changes between arming anew and the look after it would be found by that look
         made = Lost.made
-        wait_until(lambda: store._watching._turn > turn + 10)
+        goes_on(5)
         assert Lost.made == made
 
 
