@@ -86,8 +86,13 @@ class FileBackend:
         stored, _ = self._peek(user_id)
         return None if stored is None or stored.data is None else stored.data.decode()
 
-    def users(self) -> Generator[str, None, None]:
-        """Yield the ids that have a fleet, in no order."""
+    def users(self, left_out: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
+        """Yield the ids that have a fleet, in no order.
+
+        Args:
+            left_out: told of each directory that has a fleet, or may have one, and of why it cannot be a user; without
+                it, a directory that cannot be looked into is a warning in the log.
+        """
         try:
             entries = disk.uninterrupted(os.scandir, self._root)
         except FileNotFoundError:
@@ -98,12 +103,19 @@ class FileBackend:
                     check_user_id(entry.name)
                     disk.refuse_link(entry.path)
                     found = disk.exists(os.path.join(entry.path, FLEET_FILE))
-                except (InvalidNameError, NotADirectoryError):
+                except InvalidNameError as error:
+                    if left_out is not None and os.path.lexists(os.path.join(entry.path, FLEET_FILE)):
+                        left_out(entry.name, error)
+                    continue
+                except NotADirectoryError:
                     continue  # not ours
                 except OSError as error:
                     if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
                         raise
-                    logs.warning("%s; left out of the users", error)  # like the lost+found of a mounted disk
+                    if left_out is None:
+                        logs.warning("%s; left out of the users", error)
+                    elif entry.name != "lost+found":  # that of a mounted disk
+                        left_out(entry.name, error)
                     continue
                 if found:
                     yield entry.name

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from typing import NoReturn
 
 _EXTRA = {"aiofiles": "cli", "rich": "cli", "typer": "cli", "watchfiles": "watch"}  # what is in which extra
-INTERRUPTED = 130
+_INTERRUPTED = 130  # by the convention of shells
 
 
 def main() -> NoReturn:
     """Run the command line with the arguments of the process, and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who started this
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - to the end
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, signal.default_int_handler)  # ends as after Ctrl-C: tidied up
     try:
         code = _run(sys.argv[1:])
         sys.stdout.flush()
@@ -27,14 +33,16 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except KeyboardInterrupt:
-        code = INTERRUPTED
-    if code == INTERRUPTED:
-        print("\npetfleet: interrupted; what was reported as done is done, and nothing is half done", file=sys.stderr)
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        from petfleet_cli.output import say_interrupted
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only disturb the end
+        say_interrupted()
     sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
-    as_json = "--json" in arguments
     try:
         from petfleet_cli.app import app
 
@@ -43,14 +51,9 @@ def _run(arguments: list[str]) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - all of them end here, as one line
         message, code = _explain(error)
-        if as_json:
-            import json
+        from petfleet_cli.output import say
 
-            print(json.dumps({"error": type(error).__name__, "message": message}), file=sys.stderr)
-        else:
-            from petfleet_cli.output import shown
-
-            print(f"petfleet: {shown(message)}", file=sys.stderr)
+        say(type(error).__name__, message)
         return code
 
 
@@ -71,10 +74,10 @@ def _explain(error: Exception) -> tuple[str, int]:
 
     if isinstance(error, InvalidNameError):
         return str(error), 2
-    if isinstance(error, FleetFormatError):
-        from petfleet_cli.output import located
+    from petfleet_cli.output import located
 
-        return f"{located(error)}: correct it, or have `petfleet check --repair` set it aside", 1
+    if isinstance(error, FleetFormatError):
+        return f"{located(error)}: correct it; `petfleet check` says more", 1
     # The ways out in their own texts are for programs.
     if isinstance(error, PetAlreadyInFleetError):
         again = f"choose another name, or change that pet with `petfleet edit {error.user_id}`"
@@ -82,10 +85,8 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, LockTimeoutError):
         held = f", held by {error.holder}" if error.holder else ""
         return f"{error.path} not locked within {error.waited:.3g} s{held}: try again, or see what the holder does", 1
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}", 1
     if isinstance(error, (FleetError, OSError)):
-        return str(error), 1
+        return located(error), 1
     if isinstance(error, (TypeError, ValueError)):
         return str(error), 2  # a value that no fleet can hold
     return f"a mistake of petfleet's own, please report it: {error!r}", 1

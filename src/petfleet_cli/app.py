@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Annotated, NamedTuple
 
 import typer
@@ -85,11 +86,17 @@ def _settings(ctx: typer.Context, root: str | None, json: bool, *, may_be_missin
     found = _find_root(ctx, root)
     if not found:
         raise Misuse("which fleets? pass --root DIRECTORY, or set PETFLEET_ROOT")
-    if not os.path.isdir(found) and (not may_be_missing or os.path.exists(found) or "://" in found):
+    try:
+        there = stat.S_ISDIR(os.stat(found).st_mode)
+        missing = False
+    except (FileNotFoundError, NotADirectoryError):
+        there, missing = False, True
+    if not there and not (may_be_missing and missing and "://" not in found):
         raise Misuse(f"{found} is no directory: pass the root of all fleets as --root, or in PETFLEET_ROOT")
     import logging
 
-    logging.basicConfig(format="petfleet: %(message)s")  # the library's warnings
+    # A command says itself what there is to say, in its own form.
+    logging.getLogger("petfleet").setLevel(logging.ERROR)
     return Settings(os.path.abspath(found), json or bool(ctx.find_root().params.get("json")))
 
 
@@ -181,7 +188,10 @@ def delete(ctx: typer.Context, user: User, yes: Yes = False, root: Root = None, 
 
 @app.command()
 def edit(ctx: typer.Context, user: User, yes: Yes = False, root: Root = None, json: Json = False) -> None:
-    """Edit a user's fleet as TOML, in VISUAL or EDITOR: a copy, saved only if the fleet has not changed meanwhile."""
+    """Edit a user's fleet as TOML, in VISUAL or EDITOR: a copy, saved only if the fleet has not changed meanwhile.
+
+    Comments and layout are petfleet's own, as after every change.
+    """
     from petfleet_cli import editing
 
     editing.edit(_settings(ctx, root, json), user, yes=yes)
@@ -243,6 +253,7 @@ def import_(
 
 @app.command()
 def demo(
+    ctx: typer.Context,
     seconds: Annotated[float, typer.Option(help="How long.", min=0.1)] = 5,
     users: Annotated[int, typer.Option(help="How many, beside the hot one.", min=1)] = 200,
     tasks: Annotated[int, typer.Option(help="How many in each worker.", min=1)] = 32,
@@ -252,4 +263,5 @@ def demo(
     """Kill one of four busy processes, and lose nothing: in a temporary directory."""
     from petfleet_cli import demo
 
+    json = json or bool(ctx.find_root().params.get("json"))
     raise typer.Exit(demo.run_demo(demo.Options(seconds, users, tasks, workers, json)))

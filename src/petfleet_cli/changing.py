@@ -10,6 +10,8 @@ import anyio
 import typer
 
 from petfleet import FleetNotFoundError, FleetStore, PetFleet, PetHandle
+from petfleet.files import FileBackend
+from petfleet.names import check_user_id
 from petfleet_cli.app import Misuse, Settings
 from petfleet_cli.output import Printer, as_json, shown, summary
 
@@ -37,10 +39,11 @@ def touch(settings: Settings, user_id: str, pet_name: str | None, at: int | None
 
 def delete(settings: Settings, user_id: str, *, yes: bool) -> None:
     """Delete a fleet; exit code 1 if there is none, or the answer is no."""
-    store = FleetStore(settings.root)
-    fleet = anyio.run(store.load, user_id)
+    fleet = FileBackend(settings.root).peek(check_user_id(user_id))
+    if fleet is None:
+        raise FleetNotFoundError(user_id)
     confirm(f"Delete {summary(fleet)}? There is no way back", yes=yes)
-    if not anyio.run(store.delete, user_id):
+    if not anyio.run(FleetStore(settings.root).delete, user_id):
         raise FleetNotFoundError(user_id)
     Printer().line(as_json({"user_id": user_id, "deleted": True}) if settings.json else f"{shown(user_id)}: deleted")
 

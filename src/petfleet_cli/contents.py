@@ -31,7 +31,7 @@ def fleet(place: Place, reader: Reader) -> Iterator[Finding]:
             foreign = not state.overwritable
             yield _format(place, state.error, foreign, foreign and stored is not None and _is_fleet(stored.data or b""))
         elif state.fleet is not None:
-            yield from _meaning(place, state.fleet)
+            yield from meaning(place, state.fleet)
 
 
 def _format(place: Place, error: FleetFormatError, foreign: bool, parses: bool) -> Finding:
@@ -51,7 +51,8 @@ def _is_fleet(data: bytes) -> bool:
     return True
 
 
-def _meaning(place: Place, stored: PetFleet) -> Iterator[Finding]:
+def meaning(place: Place, stored: PetFleet) -> Iterator[Finding]:
+    """Yield what does not fit together in a fleet."""
     if stored.active_pet is not None and stored.active_handle is None:
         message = f"active_pet {stored.active_pet!r} is not in the fleet: switch to a pet that is"
         yield Finding("active-pet-missing", place.fleet, message, place.user_id)

@@ -26,6 +26,8 @@ from petfleet import (
     fleet_path,
     loads,
 )
+from petfleet.layout import Place
+from petfleet_cli import contents
 from petfleet_cli.app import Misuse, Settings
 from petfleet_cli.changing import confirm
 from petfleet_cli.output import Printer, as_json, shown, summary
@@ -35,7 +37,8 @@ class KeptError(typer.TyperException):
     """The edit was not saved; the copy is still there."""
 
     def __init__(self, why: str, copy: str) -> None:
-        super().__init__(f"{why}. Nothing was saved; your edit is kept in {copy}")
+        kept = f"your edit is kept in {copy}" if os.path.exists(copy) else f"{copy} is gone"
+        super().__init__(f"{why}. Nothing was saved; {kept}")
 
 
 def edit(settings: Settings, user_id: str, *, yes: bool) -> None:
@@ -61,6 +64,8 @@ def edit(settings: Settings, user_id: str, *, yes: bool) -> None:
     if not settings.json:
         for line, style in _difference(before, after):
             printer.line(line, style)
+        for finding in contents.meaning(Place(settings.root, user_id), after):
+            printer.line(f"warning: {finding.message}", "yellow")
     if sys.stdin.isatty():
         try:
             confirm("Save this?", yes=yes)

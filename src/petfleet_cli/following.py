@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -15,6 +16,10 @@ from petfleet.layout import FLEET_FILE
 from petfleet.names import check_user_id
 from petfleet_cli.app import Settings
 from petfleet_cli.output import Printer, as_json, located, moment, shown, summary
+
+Look = PetFleet | Exception | None  # what is found of a user; None: nothing, and never was
+
+_PAUSE: Final = 1.0  # seconds between two looks at which directory the root is
 
 
 def follow(settings: Settings, user_id: str | None) -> None:
@@ -28,52 +33,117 @@ def follow(settings: Settings, user_id: str | None) -> None:
 
 async def _follow(settings: Settings, user_id: str | None) -> None:
     printer = Printer()
-    known: dict[str, PetFleet | Exception] = {}
+    known: dict[str, Look] = {}
     looks = _all(settings.root) if user_id is None else _one(settings.root, user_id)
-    async for changed, fleet in looks:
+    async for changed, look in looks:
         before = known.get(changed)
-        if fleet == before:
-            continue  # written anew, as after a crash
-        known[changed] = fleet
-        if isinstance(fleet, Exception):
-            why = located(fleet) if isinstance(fleet, FleetFormatError) else str(fleet)
-            printer.line(as_json({"user_id": changed, "error": why}) if settings.json else _line(changed, why), "red")
+        if look is None or _same(look, before):
+            continue  # no user, or written anew, as after a crash
+        known[changed] = look
+        if isinstance(look, Exception):
+            why = located(look)
+            if settings.json:
+                printer.line(as_json({"user_id": changed, "error": type(look).__name__, "message": why}))
+            else:
+                printer.line(f"{moment(time.time())}  {_line(changed, why)}", "red")
         elif settings.json:
-            printer.line(as_json(fleet))
+            printer.line(as_json(look))
         else:
-            what = _line(changed, describe(before, fleet)) if isinstance(before, PetFleet) else summary(fleet)
+            what = _line(changed, describe(before, look)) if isinstance(before, PetFleet) else summary(look)
             printer.line(f"{moment(time.time())}  {what}")
+
+
+def _same(one: PetFleet | Exception, other: Look) -> bool:
+    if isinstance(one, Exception) and isinstance(other, Exception):
+        return str(one) == str(other)
+    return one == other
 
 
 def _line(user_id: str, what: str) -> str:
     return f"{shown(user_id)}: {shown(what)}"
 
 
-async def _one(root: str, user_id: str) -> AsyncIterator[tuple[str, PetFleet | Exception]]:
+async def _one(root: str, user_id: str) -> AsyncIterator[tuple[str, Look]]:
     looks = FleetStore(root).watch(user_id)
     while True:
         try:
-            fleet: PetFleet | Exception = await anext(looks)
+            look: Look = await anext(looks)
         except (FleetFormatError, OSError) as error:
-            fleet = error  # the next change ends it
-        yield user_id, fleet
+            look = error  # the next change ends it
+        yield user_id, look
 
 
-async def _all(root: str) -> AsyncIterator[tuple[str, PetFleet | Exception]]:
-    """Yield what changes, from now on. Beside it, a flood of changes may drop one: only `store.watch` never does."""
-    from watchfiles import awatch
+async def _all(root: str) -> AsyncIterator[tuple[str, Look]]:
+    """Yield who changes, from now on.
 
+    Not promised: each change. A flood may drop some, and of a user nothing is known before the first one; what
+    ``store.watch`` shows of one user is always the last state.
+    """
     backend = FileBackend(root)
+    seen: set[str] = set()
 
-    def look(user_id: str) -> PetFleet | Exception:
+    def look(user_id: str) -> Look:
         try:
-            return backend.peek(user_id) or PetFleet(user_id)
+            return backend.peek(user_id) or (PetFleet(user_id) if user_id in seen else None)
+        except NotADirectoryError:
+            return None  # a file in the root
         except (FleetFormatError, OSError) as error:
             return error
 
-    async for changes in awatch(root, watch_filter=None, debounce=200, step=20):
-        for user_id in sorted({name for _, path in changes if (name := _user_of(root, path))}):
-            yield user_id, await anyio.to_thread.run_sync(look, user_id)
+    def everyone() -> set[str]:
+        return seen | set(backend.users())
+
+    begun = False
+    async for users in _told(root):
+        if users is None:
+            users = await anyio.to_thread.run_sync(everyone) if begun else set()
+            begun = True
+        for user_id in sorted(users):
+            found = await anyio.to_thread.run_sync(look, user_id)
+            if found is not None:
+                seen.add(user_id)
+            yield user_id, found
+
+
+async def _told(root: str) -> AsyncIterator[set[str] | None]:
+    """Yield the users of whom something is told; None for any of them, when another root begins to be watched."""
+    from watchfiles import awatch
+
+    while True:
+        watched = await anyio.to_thread.run_sync(_identity, root)
+        if watched is None:
+            await anyio.sleep(_PAUSE)  # it was moved away; perhaps it comes back
+            continue
+        try:
+            yield None
+            async for changes in awatch(
+                root,
+                watch_filter=None,
+                debounce=200,
+                step=20,
+                rust_timeout=int(1000 * _PAUSE),
+                yield_on_timeout=True,
+                ignore_permission_denied=True,
+            ):
+                yield {name for _, path in changes if (name := _user_of(root, path))}
+                if await anyio.to_thread.run_sync(_identity, root) != watched:
+                    break
+        except FileNotFoundError:
+            continue
+        except Exception as error:
+            # watchfiles raises groups, and the system's refusals as errors of several kinds.
+            raise OSError(
+                f"changes in {root} are not told ({error!r}): see that its names are UTF-8 and that the limits "
+                "fs.inotify.max_user_watches and max_user_instances allow it, or watch single users, who need neither"
+            ) from error
+
+
+def _identity(root: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(root)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _user_of(root: str, path: str) -> str | None:

@@ -22,12 +22,14 @@ def list_users(settings: Settings) -> None:
     backend = FileBackend(settings.root)
     printer = Printer()
     count = broken = 0
+    bad: list[dict[str, Any]] = []
     widths = [0] * 4
     header = [] if settings.json else [["USER", "PETS", "ACTIVE", "LAST CHANGE"]]
     with printer.progress("users", settings.root) as progress:
-        ids = backend.users()
-        while some := list(islice(ids, _AT_ONCE)):
-            found = [_look(backend, settings.root, user_id) for user_id in some]
+        ids = backend.users(lambda name, error: bad.append(_failed(name, error)))
+        while (some := list(islice(ids, _AT_ONCE))) or bad:
+            found = [*bad, *(_look(backend, settings.root, user_id) for user_id in some)]
+            bad.clear()
             broken += sum("error" in user for user in found)
             if settings.json:
                 printer.line("\n".join(map(as_json, found)))
@@ -37,8 +39,8 @@ def list_users(settings: Settings) -> None:
                     printer.line(lines.pop(0), "bold")
                     header = []
                 printer.line("\n".join(lines))
-            count += len(some)
-            progress.advance(len(some))
+            count += len(found)
+            progress.advance(len(found))
     if printer.on_terminal and not settings.json:
         printer.line(f"{count:,} {'user' if count == 1 else 'users'}{f', {broken:,} broken' if broken else ''}", "dim")
     if broken:
@@ -71,10 +73,8 @@ def _look(backend: FileBackend, root: str, user_id: str) -> dict[str, Any]:
     try:
         fleet = backend.peek(user_id) or PetFleet(user_id)  # deleted since it was listed
         changed = _changed(root, user_id)
-    except FleetFormatError as error:
-        return {"user_id": user_id, "error": located(error)}
-    except OSError as error:
-        return {"user_id": user_id, "error": str(error)}
+    except (FleetFormatError, OSError) as error:
+        return _failed(user_id, error)
     return {
         "user_id": user_id,
         "pets": len(fleet.pets),
@@ -83,9 +83,13 @@ def _look(backend: FileBackend, root: str, user_id: str) -> dict[str, Any]:
     }
 
 
+def _failed(user_id: str, error: Exception) -> dict[str, Any]:
+    return {"user_id": user_id, "error": type(error).__name__, "message": located(error)}
+
+
 def _row(user: dict[str, Any]) -> list[str]:
     if "error" in user:
-        return [shown(user["user_id"]), "-", "-", shown(user["error"])]
+        return [shown(user["user_id"]), "-", "-", shown(user["message"])]
     active = "-" if user["active_pet"] is None else shown(user["active_pet"])
     changed = "-" if user["last_change"] is None else moment(user["last_change"])
     return [shown(user["user_id"]), f"{user['pets']:,}", active, changed]

@@ -12,12 +12,13 @@ from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from petfleet import FleetFormatError, PetFleet
+from petfleet import PetFleet
 from petfleet.errors import WAY_OUT
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+INTERRUPTED: Final = 130  # the exit code
 _FEW: Final = 1000  # of things to do: no progress is shown below that
 
 
@@ -36,9 +37,23 @@ def moment(seconds: float) -> str:
         return str(int(seconds))
 
 
-def located(error: FleetFormatError) -> str:
-    """Return what is wrong with a file, without the ways out that only a program has."""
+def located(error: Exception) -> str:
+    """Return what went wrong, without the ways out that only a program has."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error).removesuffix(WAY_OUT)
+
+
+def say(error: str, message: str) -> None:
+    """Say on standard error what went wrong: in a line, or as JSON if that was asked for."""
+    wants_json = "--json" in sys.argv
+    text = as_json({"error": error, "message": message}) if wants_json else f"petfleet: {shown(message)}"
+    print(text, file=sys.stderr)
+
+
+def say_interrupted() -> None:
+    """Say that the command was interrupted, and what that means."""
+    say("Interrupted", "interrupted; what was reported as done is done, and nothing is half done")
 
 
 def summary(fleet: PetFleet) -> str:
@@ -52,7 +67,8 @@ def as_json(value: object) -> str:
     """Return a value as one line of JSON; what JSON has not (dates, infinities) becomes a string."""
     if isinstance(value, PetFleet):
         value = asdict(value)
-    return json.dumps(_finite(value), default=str, ensure_ascii=False)
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"  # else what cannot be printed is escaped
+    return json.dumps(_finite(value), default=str, ensure_ascii=not plain)
 
 
 def _finite(value: Any) -> Any:

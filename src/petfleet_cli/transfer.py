@@ -7,9 +7,8 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from itertools import islice
 from typing import Any, Final, Literal
 
 import aiofiles
@@ -21,9 +20,10 @@ from aiofiles import stdin_bytes, stdout_bytes
 from petfleet import FleetConflictError, FleetError, FleetFormatError, FleetStore, PetFleet, disk, dumps, loads
 from petfleet.files import FileBackend
 from petfleet_cli.app import Settings
-from petfleet_cli.output import Printer, as_json, located, shown
+from petfleet_cli.output import INTERRUPTED, Printer, as_json, located, say_interrupted, shown
 
-_AT_ONCE: Final = 64  # users that are read, or saved, together
+_AT_ONCE: Final = 64  # users that are saved together
+_MUCH: Final = 1024 * 1024  # characters: no more fleets are read, or saved, together
 _STANDARD: Final = "-"
 
 
@@ -31,20 +31,27 @@ def export(settings: Settings, file: str) -> None:
     """Write each user's id and TOML text; what cannot be read is reported, and makes it exit code 1.
 
     A regular file appears whole at the end, durable, in the place of an older one; interrupted, nothing changed.
+    One that is not complete does not replace a complete one: it is called ``FILE.incomplete``.
     """
-    printer = Printer(sys.stderr if file == _STANDARD else sys.stdout)
-    if file == _STANDARD or _is_special(file):
-        count = anyio.run(_export, settings, file, printer)
+    stream = _is_stream(file)
+    printer = Printer(sys.stderr if stream else sys.stdout)
+    if stream:
+        count = anyio.run(_ending_at_once, _export, settings, file, printer)
     else:
         file = os.path.realpath(file)
+        os.stat(os.path.dirname(file))  # an error about this, and not about a temporary file in it
         temporary = disk.temporary_name(file)
         try:
             count = anyio.run(_export, settings, temporary, printer)
+            if count["failed"]:
+                file += ".incomplete"
             disk.sync_file(temporary)
             disk.rename(temporary, file)
             disk.sync_directory(os.path.dirname(file))
         finally:
             disk.remove(temporary)
+        if count["failed"]:
+            _complain(settings, "failed", file, "not complete, and so it has this name")
     _report(settings, printer, count, "exported", "failed")
 
 
@@ -53,45 +60,70 @@ def import_(settings: Settings, file: str, *, overwrite: bool) -> None:
 
     Each fleet is saved whole or not at all, in the layout that petfleet writes.
     """
-    count = anyio.run(_Import(settings, file, overwrite=overwrite).run)
+    run = _Import(settings, file, overwrite=overwrite).run
+    count = anyio.run(_ending_at_once, run) if _is_stream(file) else anyio.run(run)
     _report(settings, Printer(), count, "imported", "unchanged", "refused", "failed")
 
 
-def _is_special(file: str) -> bool:
-    """Return whether it is a pipe or a device, which nothing may replace."""
+def _is_stream(file: str) -> bool:
+    """Return whether it is a standard stream, a pipe or a device: not to be replaced, and it may keep one waiting."""
     try:
-        return not stat.S_ISREG(os.stat(file).st_mode)
+        return file == _STANDARD or not stat.S_ISREG(os.stat(file).st_mode)
     except FileNotFoundError:
         return False
 
 
+async def _ending_at_once(run: Callable[..., Awaitable[Counter[str]]], *arguments: Any) -> Counter[str]:
+    """Run something that reads or writes a stream; when it is interrupted, end the process."""
+    try:
+        return await run(*arguments)
+    except anyio.get_cancelled_exc_class():
+        # Commits are done by now. What is not is a read or a write that may never be, in a thread that the end of the
+        # event loop, and of the interpreter, would wait for.
+        say_interrupted()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+
+
 async def _export(settings: Settings, file: str, printer: Printer) -> Counter[str]:
-    backend = FileBackend(settings.root)
     count: Counter[str] = Counter()
-
-    def lines(some: list[str]) -> str:
-        text = ""
-        for user_id in some:
-            try:
-                toml = backend.text(user_id)
-            except (FleetFormatError, OSError) as error:
-                why = located(error) if isinstance(error, FleetFormatError) else str(error)
-                _complain(settings, user_id, f"not exported: {why}")
-                count["failed"] += 1
-            else:
-                if toml is not None:  # None: deleted since it was listed
-                    text += as_json({"user_id": user_id, "toml": toml}) + "\n"
-                    count["exported"] += 1
-        return text
-
-    ids = backend.users()
     with printer.progress("exported", settings.root) as progress:
+        chunks = _chunks(settings, count)
+        done = 0
         async with _opened(file, "wb") as output:
-            while some := await anyio.to_thread.run_sync(lambda: list(islice(ids, _AT_ONCE))):
-                await output.write((await anyio.to_thread.run_sync(lines, some)).encode())
-                progress.advance(len(some))
+            while chunk := await anyio.to_thread.run_sync(next, chunks, ""):
+                await output.write(chunk.encode())
+                progress.advance(count.total() - done)
+                done = count.total()
             await output.flush()
     return count
+
+
+def _chunks(settings: Settings, count: Counter[str]) -> Iterator[str]:
+    """Yield the lines of all users, some at a time."""
+    backend = FileBackend(settings.root)
+
+    def failed(name: str, error: Exception) -> None:
+        count["failed"] += 1
+        _complain(settings, "failed", name, f"not exported: {located(error)}")
+
+    lines: list[str] = []
+    size = 0
+    for user_id in backend.users(failed):
+        try:
+            toml = backend.text(user_id)
+        except (FleetFormatError, OSError) as error:
+            failed(user_id, error)
+            continue
+        if toml is not None:  # None: deleted since it was listed
+            lines.append(as_json({"user_id": user_id, "toml": toml}) + "\n")
+            size += len(toml)
+            count["exported"] += 1
+        if len(lines) >= _AT_ONCE or size > _MUCH:
+            yield "".join(lines)
+            lines, size = [], 0
+    if lines:
+        yield "".join(lines)
 
 
 @asynccontextmanager
@@ -115,14 +147,17 @@ class _Import:
     async def run(self) -> Counter[str]:
         async with self._store:
             waiting: dict[str, PetFleet] = {}
+            size = 0
             async for number, line in self._lines():
                 fleet = self._parse(number, line)
                 if fleet is None:
                     continue
-                if fleet.user_id in waiting or len(waiting) >= _AT_ONCE:  # two of one user are saved in their order
+                # Two of one user are saved in their order.
+                if fleet.user_id in waiting or len(waiting) >= _AT_ONCE or size > _MUCH:
                     await self._save_all(waiting)
-                    waiting = {}
+                    waiting, size = {}, 0
                 waiting[fleet.user_id] = fleet
+                size += len(line)
             await self._save_all(waiting)
         return self._count
 
@@ -158,23 +193,26 @@ class _Import:
                     self._count["unchanged"] += 1
                     return
                 if not self._overwrite:
-                    what = "another fleet" if isinstance(error, FleetConflictError) else "a file that is no fleet"
-                    self._fail("refused", fleet.user_id, f"has {what} already; --overwrite replaces it")
+                    what = "another fleet" if isinstance(error, FleetConflictError) else located(error)
+                    way_out = "--overwrite replaces it, unless it is another user's"
+                    self._fail("refused", fleet.user_id, f"not imported over {what}: {way_out}")
                     return
                 await self._store.save(fleet, overwrite=True)
         except (FleetError, OSError, ValueError) as error:
-            self._fail("failed", fleet.user_id, str(error))
+            self._fail("failed", fleet.user_id, located(error))
         else:
             self._count["imported"] += 1
 
     def _fail(self, kind: str, what: str, why: str) -> None:
         self._count[kind] += 1
-        _complain(self._settings, what, why)
+        _complain(self._settings, kind, what, why)
 
 
-def _complain(settings: Settings, what: str, why: str) -> None:
-    message = as_json({"about": what, "error": why}) if settings.json else f"petfleet: {shown(what)}: {shown(why)}"
-    print(message, file=sys.stderr)
+def _complain(settings: Settings, kind: str, what: str, why: str) -> None:
+    if settings.json:
+        print(as_json({"error": kind, "about": what, "message": why}), file=sys.stderr)
+    else:
+        print(f"petfleet: {shown(what)}: {shown(why)}", file=sys.stderr)
 
 
 def _report(settings: Settings, printer: Printer, count: Counter[str], *kinds: str) -> None:

@@ -43,7 +43,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
     def run(*arguments: object, code: int = 0) -> Done:
         capsys.readouterr()
-        found = _run([str(argument) for argument in arguments])
+        words = [str(argument) for argument in arguments]
+        monkeypatch.setattr("sys.argv", ["petfleet", *words])
+        found = _run(words)
         done = Done(*capsys.readouterr())
         assert found == code, done
         return done

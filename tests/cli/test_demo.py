@@ -73,7 +73,7 @@ def test_an_interrupted_demonstration_ends_its_workers_and_cleans_up(temporary: 
         process.kill()
         process.communicate()
     assert process.returncode == 130
-    assert errors == "\npetfleet: interrupted; what was reported as done is done, and nothing is half done\n"
+    assert errors == "petfleet: interrupted; what was reported as done is done, and nothing is half done\n"
     assert processes_of_session(process.pid) == []
     assert list(temporary.iterdir()) == []
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
+import pytest
 
 from petfleet import PetFleet, dumps
 from tests.cli.conftest import MIRA
-from tests.cli.running import petfleet, put, rest, terminal
+from tests.cli.running import Done, petfleet, put, rest, terminal
 from tests.conftest import pet
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
@@ -100,8 +102,27 @@ def test_watching_all(kennel: Path) -> None:
         petfleet("add", "new", "mira", "--root", kennel)
         session.expect(r'"user_id": "new", "pets": \[\{"pet_name": "mira"')
         put(kennel, "eve", "user_id = ")
-        session.expect(r'"user_id": "eve", "error": "\S+, line 1, column 11')
+        session.expect(r'"user_id": "eve", "error": "FleetFormatError", "message": "\S+, line 1, column 11')
         petfleet("delete", "new", "--yes", "--root", kennel)
         session.expect(r'"user_id": "new", "pets": \[\]')
+        (kennel / "notes.txt").write_text("no user\n")
+        petfleet("check", "--root", kennel, code=1)
+        kennel.rename(kennel.parent / "away")
+        petfleet("add", "zoe", "tom", "--root", kennel)
+        session.expect(r'"user_id": "(\w+)", "pets": \[\{"pet_name": "tom"')  # of the new root, and of nothing that is no user
+        assert session.match.group(1) == "zoe"  # type: ignore[union-attr]
         session.sendintr()
         assert rest(session)[1] == 130
+
+
+def test_watching_all_where_nothing_is_told(
+    kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's limits, say: what is wrong and what to do."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("OS file watch limit reached")
+
+    monkeypatch.setattr("watchfiles.awatch", refuse)
+    error = run("watch", "--root", kennel, code=1).err
+    assert "are not told (OSError('OS file watch limit reached')): see that its names are UTF-8 and that" in error
