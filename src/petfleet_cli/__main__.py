@@ -27,12 +27,7 @@ def main() -> NoReturn:
         signal.signal(number, signal.default_int_handler)  # ends as after Ctrl-C: tidied up
     try:
         code = _run(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read has gone, like `head`: nothing to say, and no one to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # pragma: no cover (before typer is there to see to it)
         code = _INTERRUPTED
     if code == _INTERRUPTED:
         from petfleet_cli.output import say_interrupted
@@ -46,9 +41,8 @@ def _run(arguments: list[str]) -> int:
     try:
         from petfleet_cli.app import app
 
+        # A reader that has gone, like `head`, typer makes exit code 1, without a word.
         return app(arguments or ["--help"], prog_name="petfleet", standalone_mode=False) or 0
-    except BrokenPipeError:
-        raise
     except Exception as error:  # noqa: BLE001 - all of them end here, as one line
         message, code = _explain(error)
         from petfleet_cli.output import say

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import typer
@@ -26,7 +29,7 @@ def check_root(settings: Settings, *, repair: bool) -> None:
         printer.line(_describe(settings.root, surroundings))
         for warning in surroundings.warnings:
             printer.line(shown(f"warning: {warning}"), "yellow")
-    with printer.progress("checked", settings.root) as progress:
+    with printer.progress("checked", settings.root) as progress, _one_user_at_a_time() as stop_if_interrupted:
         for found in check(settings.root, repair=repair, lock_timeout=_LOCK_TIMEOUT):
             for finding in found:
                 _print(printer, finding, settings)
@@ -34,6 +37,7 @@ def check_root(settings: Settings, *, repair: bool) -> None:
                 repaired += finding.repaired is not None
             entries += 1
             progress.advance()
+            stop_if_interrupted()
     if settings.json:
         printer.line(as_json({"summary": {"entries": entries, "findings": findings, "repaired": repaired}}))
     else:
@@ -44,6 +48,27 @@ def check_root(settings: Settings, *, repair: bool) -> None:
             printer.line("`petfleet check --repair` mends leftovers, and sets aside what is no fleet")
     if findings:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _one_user_at_a_time() -> Iterator[Callable[[], None]]:
+    """Have Ctrl-C wait for the user who is being repaired, unless it comes twice."""
+    noted: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if noted:
+            raise KeyboardInterrupt
+        noted.append(number)
+
+    def stop_if_interrupted() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield stop_if_interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _print(printer: Printer, finding: Finding, settings: Settings) -> None:

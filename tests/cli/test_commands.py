@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from petfleet import PetFleet, dumps, fleet_path, loads
+from petfleet_cli import following
 from tests.cli.conftest import MIRA, REX
 from tests.cli.running import Done, petfleet, put
 from tests.conftest import pet
@@ -124,3 +125,52 @@ def test_other_keys_survive(kennel: Path, run: Callable[..., Done]) -> None:
     put(kennel, "ada", dumps(PetFleet("ada", [MIRA, REX], "mira", {"colour": "blue"})))
     run("switch", "ada", "rex", "--root", kennel)
     assert stored(kennel, "ada").extra == {"colour": "blue"}
+
+
+def test_the_version(run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the distribution."""
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"of {name}")
+    assert run("--version").out == "petfleet of petfleet\n"
+
+
+def test_a_fleet_that_goes_meanwhile(kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks of one command: it is listed as it was seen first, and not deleted twice."""
+    ada = PetFleet("ada", [MIRA])
+    monkeypatch.setattr("petfleet.files.FileBackend.users", lambda *_: iter(["gone"]))
+    monkeypatch.setattr("petfleet.files.FileBackend.peek", lambda *_: ada)
+    assert run("list", "--root", kennel, "--json").value == {
+        "user_id": "gone",
+        "pets": 1,
+        "active_pet": None,
+        "last_change": None,
+    }
+    assert run("show", "gone", "--root", kennel).out.startswith("ada: 1 pet, none is active\n")
+    error = run("delete", "gone", "--yes", "--root", kennel, code=1).err
+    assert error == "petfleet: fleet not found for user gone\n"
+
+
+TWO = PetFleet("u", [MIRA, REX], "mira")
+
+
+@pytest.mark.parametrize(
+    ("after", "what"),
+    [
+        (TWO.with_active("rex"), "rex is active"),
+        (PetFleet("u", [MIRA, REX]), "none is active"),
+        (TWO.with_pet(pet("tom")), "+ tom"),
+        (TWO.without_pet("mira"), "- mira, rex is active"),
+        (TWO.with_last_active("rex", 5), "rex touched"),
+        (TWO.with_replaced("rex", pet("rex", role="cook")), "rex changed"),
+        (PetFleet("u", [REX, MIRA], "mira"), "changed"),
+    ],
+)
+def test_what_became_of_a_fleet(after: PetFleet, what: str) -> None:
+    """In a few words."""
+    assert following.describe(TWO, after) == what
+
+
+def test_the_same_error_again_is_no_change() -> None:
+    """A broken file that is only touched."""
+    assert following._same(OSError("broken"), OSError("broken"))
+    assert not following._same(OSError("broken"), OSError("gone"))
+    assert not following._same(TWO, OSError("broken"))

@@ -170,3 +170,10 @@ def test_the_demonstration_notices_a_failed_worker(tmp_path: Path) -> None:
     write(tmp_path, "hot-user", pet_0=5)
     write(tmp_path, "user-000", pet_1=3)
     assert demo.report(str(tmp_path), demo.Log(ACKNOWLEDGED, [0.001] * 4, failed_workers=1)) == 1
+
+
+def test_a_small_file_is_shown_whole(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing is left out in the middle."""
+    write(tmp_path, "hot-user", pet_0=5)
+    demo.show_file(str(tmp_path), "hot-user")
+    assert "..." not in capfd.readouterr().out

@@ -42,6 +42,18 @@ def test_a_list_with_a_broken_fleet(kennel: Path) -> None:
     assert (plain(printed)[-1], code) == ("2 users, 1 broken", 1)
 
 
+def test_a_long_list(root: Path) -> None:
+    """Its lines go above a bar, which is gone in the end."""
+    for number in range(1200):
+        put(root, f"user-{number}", dumps(PetFleet(f"user-{number}")))
+    with terminal("list", "--root", root) as session:
+        printed, code = rest(session)
+    assert code == 0
+    assert len(set(re.findall(r"user-\d+", printed))) == 1200
+    assert re.search(r"users .*/1200", printed)
+    assert plain(printed)[-1] == "1,200 users"
+
+
 def test_a_check(kennel: Path) -> None:
     """Findings are red, what is repaired is green; with little to do there is no bar."""
     path = put(kennel, "bob", "user_id = ")
@@ -109,7 +121,9 @@ def test_watching_all(kennel: Path) -> None:
         petfleet("check", "--root", kennel, code=1)
         kennel.rename(kennel.parent / "away")
         petfleet("add", "zoe", "tom", "--root", kennel)
-        session.expect(r'"user_id": "(\w+)", "pets": \[\{"pet_name": "tom"')  # of the new root, and of nothing that is no user
+        session.expect(
+            r'"user_id": "(\w+)", "pets": \[\{"pet_name": "tom"'
+        )  # of the new root, and of nothing that is no user
         assert session.match.group(1) == "zoe"  # type: ignore[union-attr]
         session.sendintr()
         assert rest(session)[1] == 130
