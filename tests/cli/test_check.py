@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from petfleet import PetFleet, dumps, loads
+from petfleet_cli import check
 from petfleet_cli.surroundings import Surroundings
 from tests.cli.conftest import MIRA
 from tests.cli.roots import TEMPORARY, put, say_writing
@@ -118,3 +119,15 @@ def test_a_fleet_can_be_started_anew_beside_the_one_set_aside(root: Path, run: C
     run("add", "ada", "mira", "--root", root)
     assert loads(path.read_bytes()).active_pet == "mira"
     assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+
+
+def test_ctrl_c_waits_for_the_user_under_way_unless_it_comes_twice() -> None:
+    """So that it falls into no event loop's end."""
+    with pytest.raises(KeyboardInterrupt), check._one_user_at_a_time() as stop_if_interrupted:
+        stop_if_interrupted()
+        signal.raise_signal(signal.SIGINT)
+        stop_if_interrupted()
+    with check._one_user_at_a_time():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
