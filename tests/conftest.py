@@ -39,6 +39,16 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this test, and the processes that it starts, make temporary files and directories."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    monkeypatch.setenv("TMPDIR", str(directory))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return directory
+
+
+@pytest.fixture
 def store(root: Path) -> FleetStore:
     """A store over that root."""
     return FleetStore(root)

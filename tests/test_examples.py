@@ -6,20 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from petfleet import fleet_path
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the examples make their temporary directories."""
-    directory = tmp_path / "temporary"
-    directory.mkdir()
-    monkeypatch.setenv("TMPDIR", str(directory))
-    return directory
 
 
 def run(script: str, *arguments: str) -> str:

@@ -21,15 +21,6 @@ SMALL = ("--seconds", "1", "--users", "20", "--tasks", "8")
 LONG = ("demo", "--seconds", "60", "--users", "20", "--tasks", "4")
 
 
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the demonstration makes its temporary directory."""
-    directory = tmp_path / "temporary"
-    directory.mkdir()
-    monkeypatch.setenv("TMPDIR", str(directory))
-    return directory
-
-
 def test_the_demonstration_loses_nothing_and_cleans_up(temporary: Path) -> None:
     """Status 0, a progress line, the table, the hot user's file; no temporary directory stays."""
     printed = petfleet("demo", *SMALL).out

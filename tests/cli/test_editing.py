@@ -16,16 +16,8 @@ from tests.cli.conftest import MIRA, REX
 from tests.cli.running import petfleet, put, rest, terminal
 from tests.conftest import wait_until
 
+pytestmark = pytest.mark.usefixtures("temporary")
 KEPT = re.compile(r"Nothing was saved; your edit is kept in (\S+)")
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the copies are made."""
-    directory = tmp_path / "temporary"
-    directory.mkdir()
-    monkeypatch.setenv("TMPDIR", str(directory))
-    return directory
 
 
 def editor(program: str) -> str:
