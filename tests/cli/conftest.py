@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def local_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
     """Runs a command within the test (a process costs a third of a second), and checks its exit code."""
     for name in ("PETFLEET_ROOT", "EDITOR", "VISUAL"):
         monkeypatch.delenv(name, raising=False)
@@ -50,4 +51,5 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         assert found == code, done
         return done
 
-    return run
+    yield run
+    logging.getLogger("petfleet").setLevel(logging.NOTSET)  # commands silence the library
