@@ -358,3 +358,11 @@ def test_the_tables_in_the_documentation_are_those_of_the_run_that_is_kept() -> 
     table = targets_table(kept.targets)
     for page in ("README.md", "docs/benchmarks.md"):
         assert table in (project / page).read_text(encoding="utf-8"), f"{page} has the targets of another run"
+
+
+def test_the_start_up_in_the_documentation_is_that_of_the_run_that_is_kept() -> None:
+    """As above, measured by itself; no update could be lost there."""
+    project = Path(__file__).parent.parent
+    kept = Report.from_json(json.loads((project / "docs/benchmarks/startup.json").read_text(encoding="utf-8")))
+    table = targets_table([target for target in kept.targets if not target.name.startswith("lost")])
+    assert table in (project / "docs/benchmarks.md").read_text(encoding="utf-8")

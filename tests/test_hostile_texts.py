@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -67,7 +68,7 @@ def test_refused_unparsed(
         # The good parts of the text may be read.
         return never_parse(part) if line in part or len(part) > 500 else tomllib.loads(part)
 
-    monkeypatch.setattr(toml, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
+    monkeypatch.setitem(sys.modules, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
     with pytest.raises(FleetFormatError) as caught:
         loads(text)
     assert caught.value.expected == expected
@@ -81,7 +82,7 @@ def test_user_id_is_told_unparsed(line: str, expected: str, monkeypatch: pytest.
     def parse(part: str) -> dict[str, Any]:
         return never_parse(part) if len(part) > 300 else tomllib.loads(part)
 
-    monkeypatch.setattr(toml, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
+    monkeypatch.setitem(sys.modules, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
     assert codec.user_id_in(PLACES["no pets"](line).encode()) in ("ada", None)
 
 
@@ -157,7 +158,7 @@ def test_too_many_to_be_parsed(
         # The part before the first table may be looked at for the user_id.
         return never_parse(text) if len(text) > 300 else tomllib.loads(text)
 
-    monkeypatch.setattr(toml, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
+    monkeypatch.setitem(sys.modules, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
     with pytest.raises(FleetFormatError) as caught:
         loads(text)
     assert caught.value.expected.startswith(expected)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import Any, Final
 
 from petfleet.errors import FleetFormatError
@@ -38,6 +37,8 @@ _BRACKET = re.compile(r"[][{}]")
 
 def parse(lines: Lines) -> dict[str, Any]:
     """Return what a text means as plain TOML; FleetFormatError, with the place, however the parser fails."""
+    import tomllib  # an eighth of what importing petfleet would take; the blocks that petfleet writes need no parser
+
     _check_nesting(lines)
     source = lines.source
     try:

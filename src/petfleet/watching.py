@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.util
 import math
 import os
 import threading
@@ -103,6 +102,8 @@ class Watching:
 
     def watch(self, user_id: str) -> Watch:
         """Return a watch, which joins when it is first asked; ModuleNotFoundError without watchfiles."""
+        import importlib.util
+
         # Not imported here: that takes 60 ms, which the thread has and the event loop has not.
         if importlib.util.find_spec("watchfiles") is None:
             raise ModuleNotFoundError("store.watch needs watchfiles: pip install 'petfleet[watch]'", name="watchfiles")
