@@ -24,7 +24,8 @@ def main() -> NoReturn:
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        signal.signal(number, signal.default_int_handler)  # ends as after Ctrl-C: tidied up
+        if signal.getsignal(number) is signal.SIG_DFL:  # and not ignored, as under nohup
+            signal.signal(number, signal.default_int_handler)  # ends as after Ctrl-C: tidied up
     try:
         code = _run(sys.argv[1:])
     except KeyboardInterrupt:  # pragma: no cover (before typer is there to see to it)

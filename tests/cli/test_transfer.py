@@ -241,3 +241,22 @@ def test_an_import_that_waits_for_its_input_can_be_interrupted(root: Path, numbe
             process.kill()
     assert error == "petfleet: interrupted; what was reported as done is done, and nothing is half done\n"
     assert fleets(root) == {"ada": PetFleet("ada", [MIRA])}
+
+
+def test_nohup_is_respected(root: Path) -> None:
+    """What the caller has ignored stays ignored: the import goes on after the terminal has gone."""
+    line = json.dumps({"user_id": "ada", "toml": dumps(PetFleet("ada", [MIRA]))})
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *COMMAND, "import", "-", "--root", str(root)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        try:
+            assert process.stdin is not None
+            process.stdin.write(f"{line}\n" * 2)
+            process.stdin.flush()
+            wait_until(lambda: fleet_path("ada", root).exists())
+            process.send_signal(signal.SIGHUP)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, out) == (0, "1 imported, 1 unchanged\n")
