@@ -168,3 +168,15 @@ def test_a_small_file_is_shown_whole(tmp_path: Path, capfd: pytest.CaptureFixtur
     write(tmp_path, "hot-user", pet_0=5)
     demo.show_file(str(tmp_path), "hot-user")
     assert "..." not in capfd.readouterr().out
+
+
+def test_what_a_worker_warns_of_is_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A recovery is counted, any other warning is shown."""
+    log = demo.Log()
+    for line in ("! u: recovering after pid 1 on here\n", "! something else\n", "hot-user pet-0 5 0.001\n"):
+        log.record(line)
+    write(tmp_path, "hot-user", pet_0=5)
+    assert demo.report(str(tmp_path), log) == 0
+    printed = capfd.readouterr().out
+    assert "recovered                       1 files" in printed
+    assert "\nwarning: something else\n" in printed

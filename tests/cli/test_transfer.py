@@ -66,6 +66,7 @@ def test_what_cannot_be_exported_is_said(kennel: Path, tmp_path: Path, run: Call
     (kennel / "x::y").mkdir()
     put(kennel, "x::y", dumps(PetFleet("x::y")))
     (kennel / "lin").symlink_to(kennel / "ada")
+    (kennel / "lost+found").symlink_to(kennel / "ada")  # a mounted disk's own, often closed to all
     broken = put(kennel, "eve", "user_id = ")
     (kennel / "pip").mkdir()
     os.mkfifo(kennel / "pip" / "fleet.toml")
@@ -260,3 +261,12 @@ def test_nohup_is_respected(root: Path) -> None:
         finally:
             process.kill()
     assert (process.returncode, out) == (0, "1 imported, 1 unchanged\n")
+
+
+def test_an_export_in_small_pieces(
+    kennel: Path, tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more is in memory than is written together."""
+    monkeypatch.setattr("petfleet_cli.transfer._MUCH", 0)
+    assert run("export", tmp_path / "all.jsonl", "--root", kennel).out == "2 exported\n"
+    assert set(records(tmp_path / "all.jsonl")) == {"ada", "bob"}
