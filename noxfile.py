@@ -19,6 +19,13 @@ OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 LONG = ["tests/proof", "tests/large"]  # tests that try the system much more than the interpreter
 WITHOUT_LONG = [f"--ignore={directory}" for directory in LONG]
+# Tests to which it is all the same which versions of the dependencies there are, and that take their time.
+WITHOUT_INDEPENDENT = [
+    *WITHOUT_LONG,
+    *("--ignore=tests/cli/test_checking.py", "--ignore=tests/cli/test_demo.py", "--ignore=tests/cli/test_repairing.py"),
+    *("--ignore=tests/test_benchmark_reports.py", "--ignore=tests/test_benchmark_runs.py"),
+    *("--ignore=tests/test_hostile_texts.py", "--ignore=tests/test_mutants.py"),
+]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 
@@ -136,8 +143,7 @@ def minimums(session: nox.Session) -> None:
         session.error(f"each dependency needs one lower bound and nothing else: {pins}")
     install_wheel(session, *pins, *group("test"))
     session.log("with %s", ", ".join(pins))
-    # Without those that do not depend on the versions of dependencies.
-    session.run("python", "-m", "pytest", *(session.posargs or WITHOUT_LONG))
+    session.run("python", "-m", "pytest", *(session.posargs or WITHOUT_INDEPENDENT))
 
 
 @nox.session
