@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pexpect
 import pytest
 
 from petfleet import PetFleet, dumps
+from petfleet_cli import following
 from tests.cli.conftest import MIRA
 from tests.cli.running import Done, petfleet, put, rest, terminal
 from tests.conftest import pet
@@ -138,3 +140,17 @@ def test_watching_all_where_nothing_is_told(
     monkeypatch.setattr("watchfiles.awatch", refuse)
     error = run("watch", "--root", kennel, code=1).err
     assert "are not told (OSError('OS file watch limit reached')): see that its names are UTF-8 and that" in error
+
+
+def test_a_root_that_is_away_is_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moved away, it may come back."""
+
+    async def come_back(seconds: float) -> None:
+        await anyio.Path(root).mkdir()
+
+    async def told() -> set[str] | None:
+        return await anext(following._told(str(root)))
+
+    monkeypatch.setattr("petfleet_cli.following.anyio.sleep", come_back)
+    assert anyio.run(told) is None
+    assert root.exists()
