@@ -106,9 +106,8 @@ def torture(session: nox.Session) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Take out each protection, one at a time, and see its test turn red; `-- --only WORD` for some of them."""
-    session.install(
-        *PROJECT["project"]["dependencies"], *EXTRAS, *group("test")
-    )  # each copy of the sources is tested in place
+    # Not the wheel: each copy of the sources is tested in place.
+    session.install(*PROJECT["project"]["dependencies"], *EXTRAS, *group("test"))
     session.run("python", "-m", "tests.mutants", *session.posargs)
 
 

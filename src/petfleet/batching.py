@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import math
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from petfleet import logs, waking
 from petfleet.changes import Batch, Change, Kind, fail
 from petfleet.errors import LockTimeoutError
 from petfleet.fleet import PetFleet
+from petfleet.forks import start_clean_in_child
 from petfleet.memory import Memory
 from petfleet.parking import Parking
 from petfleet.spin import LONGEST_PAUSE, Spin
@@ -157,10 +156,10 @@ class Batching:
         self._lock_timeout = lock_timeout
         self._threads = threads
         waking.load()
-        self._start_clean()
-        _alive.add(self)
+        self.start_clean()
+        start_clean_in_child(self)
 
-    def _start_clean(self) -> None:
+    def start_clean(self) -> None:
         """Begin without queues and threads: when made, and in a forked child, which has none of the threads."""
         self.mutex = threading.Lock()
         self._queues: dict[str, _Queue] = {}
@@ -412,15 +411,3 @@ class Batching:
         if waited > _LONG_WAIT:
             logs.warning("waited %.1f s for the lock of user %s", waited, queue.user_id)
         _Call.post(calls)
-
-
-_alive: weakref.WeakSet[Batching] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for batching in _alive:
-        batching._start_clean()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
-    os.register_at_fork(after_in_child=_after_fork_in_child)

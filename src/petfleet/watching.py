@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
-import os
 import threading
 import time
 import weakref
@@ -23,6 +22,7 @@ import anyio
 from petfleet import codec, reading
 from petfleet.errors import own_copy
 from petfleet.fleet import PetFleet
+from petfleet.forks import start_clean_in_child
 from petfleet.layout import Place
 from petfleet.notices import Notices
 from petfleet.waking import Waiter
@@ -88,10 +88,10 @@ class Watching:
     def __init__(self, root: str, peek: Callable[[str], PetFleet | None]) -> None:
         self._root = root
         self._peek = peek
-        self._start_clean()
-        _alive.add(self)
+        self.start_clean()
+        start_clean_in_child(self)
 
-    def _start_clean(self) -> None:
+    def start_clean(self) -> None:
         """Begin without thread and watches: when made, and in a forked child, whose watches join again."""
         self._mutex = threading.Lock()
         self._users: dict[str, _Watched] = {}
@@ -289,15 +289,3 @@ def _key(fleet: PetFleet) -> object:
     except ValueError:
         text = repr(fleet)  # readable in its own layout, but too large in ours
     return hashlib.sha256(text.encode()).digest()
-
-
-_alive: weakref.WeakSet[Watching] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for watching in _alive:
-        watching._start_clean()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -608,7 +608,7 @@ MUTANTS: Final = (
     Mutant(
         "a forked store starts clean",
         "batching.py",
-        "        batching._start_clean()\n",
+        "        start_clean_in_child(self)\n",
         "        pass\n",
         "test_fork.py::test_the_child_starts_clean_and_leaves_the_parents_lock_alone",
     ),
@@ -946,7 +946,7 @@ MUTANTS: Final = (
     Mutant(
         "a forked child watches by itself",
         "watching.py",
-        "        watching._start_clean()\n",
+        "        start_clean_in_child(self)\n",
         "        pass\n",
         "test_watching_threads.py::test_a_forked_child_watches_by_itself",
     ),
