@@ -59,7 +59,7 @@ built: list[str] = []  # the one wheel of this run
 def install_wheel(session: nox.Session, *requirements: str) -> None:
     """Install petfleet as its users get it: the wheel, built once a run, never the source tree."""
     if not built:
-        wheels = session.cache_dir / "wheel"
+        wheels = session.cache_dir / f"wheel-for-{session.name}"  # another nox may run beside this one
         shutil.rmtree(wheels, ignore_errors=True)
         pip_wheel = ("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".")
         session.run(*pip_wheel, silent=True)

@@ -8,6 +8,7 @@ import random
 import re
 import subprocess
 import sys
+import tomllib  # noqa: F401 - petfleet imports it with the first text that it parses, which would touch foreign paths
 from pathlib import Path
 from typing import Any, Final
 
