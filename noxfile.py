@@ -17,7 +17,8 @@ IN_CI = bool(os.environ.get("CI"))
 IN_CI_ON = "3.13"  # CI has only so much time: the suite on a new Python, and `minimums` on the oldest
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-LONG = ["tests/proof", "tests/large"]  # tests that try the system much more than the interpreter
+# Tests that try the system, or other programs, much more than the interpreter.
+LONG = ["tests/proof", "tests/large", "tests/examples"]
 WITHOUT_LONG = [f"--ignore={directory}" for directory in LONG]
 # Tests to which it is all the same which versions of the dependencies there are, and that take their time.
 WITHOUT_INDEPENDENT = [
@@ -80,7 +81,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=pythons())
 def tests(session: nox.Session) -> None:
     """Run the suite on the built wheel; every line and branch must run, unless arguments narrow the suite."""
-    install_wheel(session, *EXTRAS, *group("test"))
+    install_wheel(session, *EXTRAS, *group("test-examples"))
     if session.posargs:
         session.run("python", "-m", "pytest", *session.posargs)
         return
@@ -114,7 +115,7 @@ def mutants(session: nox.Session) -> None:
 @nox.session
 def pictures(session: nox.Session) -> None:
     """Draw docs/terminal/*.svg anew: sessions of the command line, as it is now."""
-    install_wheel(session, *EXTRAS, *group("test"))
+    install_wheel(session, *EXTRAS, *group("test-examples"))
     session.run("python", "docs/pictures.py")
 
 

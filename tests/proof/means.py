@@ -58,6 +58,7 @@ _MEANS: Final[dict[str, Callable[[], str | None]]] = {
     "ext4": _program("mkfs.ext4", "e2fsprogs"),
     "xfs": _program("mkfs.xfs", "xfsprogs"),
     "btrfs": _program("mkfs.btrfs", "btrfs-progs"),
+    "chromium": _program("chromium", "chromium"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The examples run as a visitor runs them."""
+"""The quickstart runs as a visitor runs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from petfleet import fleet_path
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 def run(script: str, *arguments: str) -> str:
