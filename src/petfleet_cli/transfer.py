@@ -19,6 +19,7 @@ from aiofiles import stdin_bytes, stdout_bytes
 
 from petfleet import FleetConflictError, FleetError, FleetFormatError, FleetStore, PetFleet, disk, dumps, loads
 from petfleet.files import FileBackend
+from petfleet.names import text
 from petfleet_cli.app import Settings
 from petfleet_cli.output import INTERRUPTED, Printer, as_json, located, say_interrupted, shown
 
@@ -171,7 +172,7 @@ class _Import:
     def _parse(self, number: int, line: bytes) -> PetFleet | None:
         try:
             record = json.loads(line)
-            return loads(record["toml"], user_id=record["user_id"])
+            return loads(record["toml"], user_id=text(record["user_id"], "user_id"))
         except FleetFormatError as error:
             why = f"the fleet of {record['user_id']!r}: {error}"
         except (ValueError, TypeError, KeyError, RecursionError):

@@ -152,6 +152,7 @@ def test_lines_that_are_no_fleets(root: Path, tmp_path: Path, run: Callable[...,
         [],
         {"user_id": "ada"},
         {"user_id": "ada", "toml": 3},
+        {"user_id": None, "toml": good["toml"]},
         {"user_id": "bob", "toml": good["toml"]},
         {"user_id": "a/b", "toml": dumps(PetFleet("a/b"))},
         good,
@@ -159,10 +160,10 @@ def test_lines_that_are_no_fleets(root: Path, tmp_path: Path, run: Callable[...,
     file.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
     done = run("import", file, "--root", root, code=1)
     no_record = 'no JSON object with the strings "user_id" and "toml"'
-    assert done.out == "1 imported, 6 failed\n"
+    assert done.out == "1 imported, 7 failed\n"
     assert done.err.splitlines() == [
-        *(f"petfleet: {file}, line {number}: {no_record}" for number in (1, 2, 3, 4)),
-        f"petfleet: {file}, line 5: the fleet of 'bob': fleet text, line 1: expected user_id = 'bob', found 'ada'",
+        *(f"petfleet: {file}, line {number}: {no_record}" for number in (1, 2, 3, 4, 5)),
+        f"petfleet: {file}, line 6: the fleet of 'bob': fleet text, line 1: expected user_id = 'bob', found 'ada'",
         "petfleet: a/b: invalid name 'a/b': a user id must not contain '/'",
     ]
     assert fleets(root) == {"ada": PetFleet("ada", [MIRA])}
