@@ -1,14 +1,17 @@
-"""A fleet server: any number of workers over one directory, nothing shared between them but the files.
+"""A fleet server: any number of workers over one directory, and nothing shared between them but the files.
 
     PETFLEET_ROOT=data/fleets uvicorn --app-dir examples server.app:app --workers 4 --timeout-graceful-shutdown 3
 
-There is NO authentication: whoever reaches the port reads and changes every fleet. It is bound to 127.0.0.1 (uvicorn's
-default); put your own login in front of it before you bind it elsewhere.
+There is NO AUTHENTICATION: whoever reaches the port reads and changes every fleet. It is bound to 127.0.0.1 (uvicorn's
+default) and answers to no other host name; put your own login in front of it before you change either.
+
+--timeout-graceful-shutdown ends the streams of pages that are open: uvicorn would wait for them without end.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,11 +20,12 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Header, Response
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from petfleet import FleetStore, PetFleet
+from petfleet import FleetError, FleetFormatError, FleetStore, PetFleet
 from petfleet.watching import Watch
-from server.models import Fleet, FleetBody, Name, Pet, PetBody, etag
-from server.problems import PreconditionError, install
+from server.models import Choice, Fleet, NewFleet, NewPet, Pet, etag
+from server.problems import PreconditionError, TooLargeError, answer, described, install
 
 store = FleetStore(os.environ.get("PETFLEET_ROOT", "data/fleets"), lock_timeout=2.0)
 
@@ -33,83 +37,125 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-app = FastAPI(title="petfleet", version="1", lifespan=lifespan)
+async def every_answer(response: Response) -> None:
+    """Say which worker answers, and that a stored copy is to be asked about before it is used."""
+    response.headers["X-Worker"] = str(os.getpid())
+    response.headers["Cache-Control"] = "no-cache"
+
+
+app = FastAPI(
+    title="petfleet",
+    description="Users' fleets of pets. No authentication: for 127.0.0.1 only.",
+    version="1",
+    lifespan=lifespan,
+    dependencies=[Depends(every_answer)],
+    responses=described(400, 422, 500, 503),
+)
 install(app)
-IfMatch = Annotated[str | None, Header()]
+# A page from elsewhere whose name was made to mean 127.0.0.1 would be allowed to read the answers. (That such a page
+# cannot change anything is FastAPI's doing: it takes no body that is not declared to be JSON.)
+app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+
+IfMatch = Annotated[str | None, Header(description="ETags of the fleet as it has to be")]
 
 
 async def changed(
     user_id: str, if_match: str | None, response: Response, change: Callable[[PetFleet], PetFleet]
 ) -> PetFleet:
-    """Apply a change if the fleet is still the one that If-Match names, which is decided under the user's lock."""
+    """Apply a change if the fleet is still one that If-Match names, which is decided under the user's lock."""
 
     def checked(stored: PetFleet) -> PetFleet:
-        if if_match not in (None, "*") and etag(stored) not in [tag.strip() for tag in if_match.split(",")]:
-            raise PreconditionError(412, "the fleet has changed since: GET it again")
+        if if_match is not None and not names(if_match, etag(stored)):
+            raise PreconditionError(412, "read the fleet again")
         return change(stored)
 
-    fleet = await store.update(user_id, checked)
+    try:
+        fleet = await store.update(user_id, checked)
+    except FleetError:
+        raise
+    except ValueError as error:  # of the fleet as a whole: each pet was checked when the body was read
+        raise TooLargeError(str(error)) from error
     response.headers["ETag"] = etag(fleet)
     return fleet
 
 
-@app.get("/users/{user_id}/fleet")
-async def read(user_id: str, response: Response) -> Fleet:
+def names(header: str, tag: str) -> bool:
+    """Return whether an If-Match header names an ETag; weak ones name nothing."""
+    return header.strip() == "*" or tag in re.findall(r'(?:W/)?"[^"]*"', header)
+
+
+@app.get(
+    "/users/{user_id}/fleet",
+    response_model=Fleet,
+    responses={304: {"description": "It is still the one that If-None-Match names"}},
+)
+async def read(
+    user_id: str, response: Response, if_none_match: Annotated[str | None, Header()] = None
+) -> Fleet | Response:
     """Return a user's fleet; an unknown user's is empty."""
     fleet = await store.load(user_id)
     response.headers["ETag"] = etag(fleet)
+    if if_none_match is not None and names(if_none_match.replace("W/", ""), etag(fleet)):
+        return Response(status_code=304, headers=response.headers)
     return Fleet.of(fleet)
 
 
-@app.put("/users/{user_id}/fleet")
-async def replace(user_id: str, body: FleetBody, response: Response, if_match: IfMatch = None) -> Fleet:
-    """Replace a whole fleet, which must be the one that If-Match names."""
+@app.put("/users/{user_id}/fleet", responses=described(412, 428, 507))
+async def replace(user_id: str, fleet: NewFleet, response: Response, if_match: IfMatch = None) -> Fleet:
+    """Store a whole fleet in the place of the one that If-Match names."""
     if if_match is None:
-        raise PreconditionError(428, "send If-Match with the ETag of the fleet that this one is to replace")
-    return Fleet.of(await changed(user_id, if_match, response, body.fleet))
+        raise PreconditionError(428, "send the ETag of the fleet that this one is to replace")
+    return Fleet.of(await changed(user_id, if_match, response, fleet.replacing))
 
 
-@app.post("/users/{user_id}/pets", status_code=201)
-async def add(user_id: str, body: PetBody, response: Response, if_match: IfMatch = None) -> Pet:
-    """Add a pet."""
-    handle = body.handle()
+@app.post("/users/{user_id}/pets", status_code=201, responses=described(409, 412, 507))
+async def add(user_id: str, pet: NewPet, response: Response, if_match: IfMatch = None) -> Pet:
+    """Add a pet; the first one becomes active."""
+    handle = pet.handle()
     await changed(user_id, if_match, response, lambda fleet: fleet.with_pet(handle))
     return Pet.of(handle)
 
 
-@app.put("/users/{user_id}/active")
-async def switch(user_id: str, body: Name, response: Response, if_match: IfMatch = None) -> Fleet:
+@app.put("/users/{user_id}/active", responses=described(404, 412, 507))
+async def switch(user_id: str, choice: Choice, response: Response, if_match: IfMatch = None) -> Fleet:
     """Make a pet the active one."""
-    return Fleet.of(await changed(user_id, if_match, response, lambda fleet: fleet.with_active(body.pet_name)))
+    return Fleet.of(await changed(user_id, if_match, response, lambda fleet: fleet.with_active(choice.pet_name)))
 
 
-@app.get("/users/{user_id}/pets/{pet_name:path}")
-async def read_pet(user_id: str, pet_name: str) -> Pet:
+@app.get("/users/{user_id}/pets/{pet_name:path}", responses=described(404))
+async def read_pet(user_id: str, pet_name: str, response: Response) -> Pet:
     """Return one pet."""
-    return Pet.of((await store.load(user_id)).pet(pet_name))
+    fleet = await store.load(user_id)
+    response.headers["ETag"] = etag(fleet)
+    return Pet.of(fleet.pet(pet_name))
 
 
-@app.delete("/users/{user_id}/pets/{pet_name:path}", status_code=204)
+@app.delete("/users/{user_id}/pets/{pet_name:path}", status_code=204, responses=described(404, 412, 507))
 async def remove(user_id: str, pet_name: str, response: Response, if_match: IfMatch = None) -> None:
-    """Remove a pet."""
+    """Remove a pet; if it was active, the first of the others becomes active."""
     await changed(user_id, if_match, response, lambda fleet: fleet.without_pet(pet_name))
 
 
-async def watched(user_id: str) -> AsyncIterator[Watch]:
-    """Watch a user for as long as the request lasts."""
-    watch = store.watch(user_id)
-    try:
-        yield watch
-    finally:
-        await watch.aclose()
+async def watched(user_id: str) -> Watch:
+    """Return a watch; an impossible user id is an answer of its own, before the stream begins."""
+    return store.watch(user_id)
 
 
 @app.get("/users/{user_id}/events", response_class=EventSourceResponse)
 async def events(watch: Annotated[Watch, Depends(watched)]) -> AsyncIterator[ServerSentEvent]:
-    """Send the fleet now and after every change by anyone, through whatever worker or program."""
+    """Send the fleet now and after every change by anyone, through whatever worker or program.
+
+    First comes `worker`, the worker's process id; then `fleet` whenever there is another one, and `problem` while the
+    fleet cannot be read.
+    """
     yield ServerSentEvent(event="worker", data=os.getpid())
-    async for fleet in watch:
-        yield ServerSentEvent(event="fleet", id=etag(fleet), data=Fleet.of(fleet))
+    while True:
+        try:
+            fleet = await anext(watch)
+        except (FleetFormatError, OSError) as error:  # the next change may mend it
+            yield ServerSentEvent(event="problem", data=answer(error))
+        else:
+            yield ServerSentEvent(event="fleet", id=etag(fleet), data=Fleet.of(fleet))
 
 
 @app.get("/", include_in_schema=False)

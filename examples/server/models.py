@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from petfleet import PetFleet, PetHandle, dumps
 
+PetName = Annotated[str, Field(min_length=1, description="any text that is not empty, unique in the fleet")]
+Seconds = Annotated[int, Field(ge=-(2**63), lt=2**63, description="Unix time")]
 
-class PetBody(BaseModel):
-    """A pet as a client sends it; without ``last_active`` it was active just now."""
+
+class Request(BaseModel):
+    """What a client sends: no other keys, nothing coerced."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    pet_name: str
+
+class NewPet(Request):
+    """A pet to add; without ``last_active`` it was active just now."""
+
+    pet_name: PetName
     role: str
     manifest_path: str
-    last_active: int | None = None  # Unix seconds
+    last_active: Seconds | None = None
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        """Refuse what petfleet refuses: JSON can hold halves of surrogate pairs, a file can not."""
+        self.handle()
+        return self
 
     def handle(self, stored: PetHandle | None = None) -> PetHandle:
         """Return it as a handle, with the keys that petfleet does not know of the one that is stored."""
@@ -27,32 +41,32 @@ class PetBody(BaseModel):
         return PetHandle(self.pet_name, self.role, self.manifest_path, last_active, extra)
 
 
-class FleetBody(BaseModel):
-    """A whole fleet as a client sends it."""
+class NewFleet(Request):
+    """A whole fleet to store in the place of another one."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    pets: list[PetBody]
+    pets: list[NewPet]
     active_pet: str | None = None
 
-    def fleet(self, stored: PetFleet) -> PetFleet:
-        """Return what to store in the place of that fleet. InvalidNameError, ValueError: it is no sensible fleet."""
-        fleet = PetFleet(stored.user_id, (), None, stored.extra)
-        for pet in self.pets:
-            fleet = fleet.with_pet(pet.handle(stored.get(pet.pet_name)))
-        return (
-            PetFleet(fleet.user_id, fleet.pets, None, fleet.extra)
-            if self.active_pet is None
-            else fleet.with_active(self.active_pet)
-        )
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        """Refuse what no call of petfleet would have made."""
+        names = [pet.pet_name for pet in self.pets]
+        if len(set(names)) < len(names):
+            raise ValueError("two pets have the same name")
+        if self.active_pet is not None and self.active_pet not in names:
+            raise ValueError("the active pet is none of the pets")
+        return self
+
+    def replacing(self, stored: PetFleet) -> PetFleet:
+        """Return the fleet to store in the place of that one; what petfleet does not know stays as it is there."""
+        handles = [pet.handle(stored.get(pet.pet_name)) for pet in self.pets]
+        return PetFleet(stored.user_id, handles, self.active_pet, stored.extra)
 
 
-class Name(BaseModel):
-    """The name of a pet."""
+class Choice(Request):
+    """Which pet is to be the active one."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    pet_name: str
+    pet_name: PetName
 
 
 class Pet(BaseModel):

@@ -1,16 +1,19 @@
-"""Which HTTP answer each of petfleet's errors is: RFC 9457 problem details, with the error's own text."""
+"""Which HTTP answer each error is: problem details (RFC 9457) all of them, with a text for people."""
 
 from __future__ import annotations
 
+import errno
 import logging
+from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 from petfleet import (
-    FleetFormatError,
-    FleetNotFoundError,
+    FleetError,
     InvalidNameError,
     LockTimeoutError,
     PetAlreadyInFleetError,
@@ -20,9 +23,21 @@ from petfleet import (
 
 log = logging.getLogger("uvicorn.error")
 
+TITLES = {
+    400: "The body cannot be read",
+    404: "No such pet",
+    409: "There is a pet of that name already",
+    412: "The fleet is not the one that If-Match names",
+    422: "The request says something impossible",
+    428: "If-Match is missing",
+    500: "The fleet cannot be read or written; the operator has to look",
+    503: "Another program holds this user's lock; nothing was changed",
+    507: "The disk is full; nothing was changed",
+}
+
 
 class Problem(BaseModel):
-    """What went wrong (application/problem+json)."""
+    """What went wrong."""
 
     status: int
     title: str
@@ -37,31 +52,67 @@ class PreconditionError(Exception):
         self.status = status
 
 
-_STATUS: dict[type[Exception], tuple[int, str]] = {
-    FleetNotFoundError: (404, "No such pet"),
-    PetNotInFleetError: (404, "No such pet"),
-    PetAlreadyInFleetError: (409, "There is a pet of that name"),
-    InvalidNameError: (422, "Not a name"),
-    LockTimeoutError: (503, "Busy"),
-    UnconfirmedCommitError: (500, "It could not be found out whether the change is durable"),
-    FleetFormatError: (500, "The stored fleet is broken"),
-}
+class TooLargeError(ValueError):
+    """A fleet that cannot be stored."""
+
+
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what an OpenAPI description says of these answers."""
+    return {
+        status: {
+            "description": TITLES[status],
+            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+        }
+        for status in statuses
+    }
+
+
+def answer(error: Exception) -> Problem:
+    """Return what to tell a client. Of the server's own troubles nothing but the title: paths are not its business."""
+    match error:
+        case PreconditionError():
+            status, detail = error.status, str(error)
+        case PetNotInFleetError():  # and of an unknown user, whose fleet is empty
+            status, detail = 404, str(error)
+        case PetAlreadyInFleetError():
+            status, detail = 409, str(error)
+        case InvalidNameError() | TooLargeError():
+            status, detail = 422, str(error)
+        case RequestValidationError():
+            status = 422
+            detail = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        case LockTimeoutError():
+            status, detail = 503, "try again"
+        case UnconfirmedCommitError():
+            status, detail = 500, "it could not be found out whether the change is durable: read the fleet again"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            status, detail = 507, ""
+        case _:
+            status, detail = 500, ""
+    # What is quoted from a request may hold halves of surrogate pairs, which no answer can.
+    return Problem(status=status, title=TITLES[status], detail=detail.encode(errors="backslashreplace").decode())
 
 
 def install(app: FastAPI) -> None:
-    """Have the application answer petfleet's errors."""
-    for kind in (*_STATUS, PreconditionError):
-        app.add_exception_handler(kind, _answer)
+    """Have the application answer errors like this."""
+    own: list[type[Exception]] = [PreconditionError, TooLargeError, RequestValidationError]
+    for kind in [*own, FleetError, OSError]:
+        app.add_exception_handler(kind, _respond)
+    app.add_exception_handler(HTTPException, _respond_http)
 
 
-async def _answer(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, PreconditionError):
-        status, title = error.status, "If-Match"
-    else:
-        status, title = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-    if status == 500:
-        log.error("%s %s: %s", request.method, request.url.path, error)  # the operator's to mend, see `petfleet check`
-    detail = title if status in (500, 503) else str(error)  # paths and process ids are not the client's business
-    headers = {"Retry-After": "1"} if status == 503 else None
-    problem = Problem(status=status, title=title, detail=detail)
-    return JSONResponse(problem.model_dump(), status, headers, "application/problem+json")
+async def _respond(request: Request, error: Exception) -> JSONResponse:
+    problem = answer(error)
+    if problem.status in (500, 507):
+        log.error("%s %s: %s", request.method, request.url.path, error)  # `petfleet check` tells more
+    return _response(problem, {"Retry-After": "1"} if problem.status == 503 else {})
+
+
+async def _respond_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # FastAPI's own: no such route, no such method, a body that is no JSON
+    problem = Problem(status=error.status_code, title=error.detail, detail="")
+    return _response(problem, dict(error.headers or {}))
+
+
+def _response(problem: Problem, headers: dict[str, str]) -> JSONResponse:
+    return JSONResponse(problem.model_dump(), problem.status, headers, "application/problem+json")
