@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -148,14 +148,15 @@ async def events(watch: Annotated[Watch, Depends(watched)]) -> AsyncIterator[Ser
     First comes `worker`, the worker's process id; then `fleet` whenever there is another one, and `problem` while the
     fleet cannot be read.
     """
-    yield ServerSentEvent(event="worker", data=os.getpid())
-    while True:
-        try:
-            fleet = await anext(watch)
-        except (FleetFormatError, OSError) as error:  # the next change may mend it
-            yield ServerSentEvent(event="problem", data=answer(error))
-        else:
-            yield ServerSentEvent(event="fleet", id=etag(fleet), data=Fleet.of(fleet))
+    async with aclosing(watch):  # at once, not when the garbage collector comes
+        yield ServerSentEvent(event="worker", data=os.getpid())
+        while True:
+            try:
+                fleet = await anext(watch)
+            except (FleetFormatError, OSError) as error:  # the next change may mend it
+                yield ServerSentEvent(event="problem", data=answer(error))
+            else:
+                yield ServerSentEvent(event="fleet", id=etag(fleet), data=Fleet.of(fleet))
 
 
 @app.get("/", include_in_schema=False)
