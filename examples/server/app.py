@@ -24,7 +24,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from petfleet import FleetError, FleetFormatError, FleetStore, PetFleet
 from petfleet.watching import Watch
-from server.models import Choice, Fleet, NewFleet, NewPet, Pet, etag
+from server.models import Choice, Fleet, NewFleet, NewPet, Pet, UserId, etag
 from server.problems import PreconditionError, TooLargeError, answer, described, install
 
 store = FleetStore(os.environ.get("PETFLEET_ROOT", "data/fleets"), lock_timeout=2.0)
@@ -90,7 +90,7 @@ def names(header: str, tag: str) -> bool:
     responses={304: {"description": "It is still the one that If-None-Match names"}},
 )
 async def read(
-    user_id: str, response: Response, if_none_match: Annotated[str | None, Header()] = None
+    user_id: UserId, response: Response, if_none_match: Annotated[str | None, Header()] = None
 ) -> Fleet | Response:
     """Return a user's fleet; an unknown user's is empty."""
     fleet = await store.load(user_id)
@@ -101,7 +101,7 @@ async def read(
 
 
 @app.put("/users/{user_id}/fleet", responses=described(412, 428, 507))
-async def replace(user_id: str, fleet: NewFleet, response: Response, if_match: IfMatch = None) -> Fleet:
+async def replace(user_id: UserId, fleet: NewFleet, response: Response, if_match: IfMatch = None) -> Fleet:
     """Store a whole fleet in the place of the one that If-Match names."""
     if if_match is None:
         raise PreconditionError(428, "send the ETag of the fleet that this one is to replace")
@@ -109,7 +109,7 @@ async def replace(user_id: str, fleet: NewFleet, response: Response, if_match: I
 
 
 @app.post("/users/{user_id}/pets", status_code=201, responses=described(409, 412, 507))
-async def add(user_id: str, pet: NewPet, response: Response, if_match: IfMatch = None) -> Pet:
+async def add(user_id: UserId, pet: NewPet, response: Response, if_match: IfMatch = None) -> Pet:
     """Add a pet; the first one becomes active."""
     handle = pet.handle()
     await changed(user_id, if_match, response, lambda fleet: fleet.with_pet(handle))
@@ -117,13 +117,13 @@ async def add(user_id: str, pet: NewPet, response: Response, if_match: IfMatch =
 
 
 @app.put("/users/{user_id}/active", responses=described(404, 412, 507))
-async def switch(user_id: str, choice: Choice, response: Response, if_match: IfMatch = None) -> Fleet:
+async def switch(user_id: UserId, choice: Choice, response: Response, if_match: IfMatch = None) -> Fleet:
     """Make a pet the active one."""
     return Fleet.of(await changed(user_id, if_match, response, lambda fleet: fleet.with_active(choice.pet_name)))
 
 
 @app.get("/users/{user_id}/pets/{pet_name:path}", responses=described(404))
-async def read_pet(user_id: str, pet_name: str, response: Response) -> Pet:
+async def read_pet(user_id: UserId, pet_name: str, response: Response) -> Pet:
     """Return one pet."""
     fleet = await store.load(user_id)
     response.headers["ETag"] = etag(fleet)
@@ -131,12 +131,12 @@ async def read_pet(user_id: str, pet_name: str, response: Response) -> Pet:
 
 
 @app.delete("/users/{user_id}/pets/{pet_name:path}", status_code=204, responses=described(404, 412, 507))
-async def remove(user_id: str, pet_name: str, response: Response, if_match: IfMatch = None) -> None:
+async def remove(user_id: UserId, pet_name: str, response: Response, if_match: IfMatch = None) -> None:
     """Remove a pet; if it was active, the first of the others becomes active."""
     await changed(user_id, if_match, response, lambda fleet: fleet.without_pet(pet_name))
 
 
-async def watched(user_id: str) -> Watch:
+async def watched(user_id: UserId) -> Watch:
     """Return a watch; an impossible user id is an answer of its own, before the stream begins."""
     return store.watch(user_id)
 

@@ -6,12 +6,23 @@ import hashlib
 import time
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi import Path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from petfleet import PetFleet, PetHandle, dumps
 
+# For the description only: what is checked is petfleet's own rule, which also counts bytes (255 at most).
+_USER_ID = r"^(?!\.{1,2}$)(?!.*::)[^/\x00-\x1f\x7f-\x9f]*[^/:\x00-\x1f\x7f-\x9f]$"
+
+UserId = Annotated[str, Path(json_schema_extra={"pattern": _USER_ID, "maxLength": 255})]
 PetName = Annotated[str, Field(min_length=1, description="any text that is not empty, unique in the fleet")]
-Seconds = Annotated[int, Field(ge=-(2**63), lt=2**63, description="Unix time")]
+
+
+def _integer(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # JSON has one kind of numbers
+
+
+Seconds = Annotated[int, Field(ge=-(2**53), le=2**53, description="Unix time"), BeforeValidator(_integer)]
 
 
 class Request(BaseModel):

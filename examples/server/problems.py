@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from petfleet import (
     FleetError,
@@ -110,8 +111,11 @@ async def _respond(request: Request, error: Exception) -> JSONResponse:
 
 async def _respond_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # FastAPI's own: no such route, no such method, a body that is no JSON
-    problem = Problem(status=error.status_code, title=error.detail, detail="")
-    return _response(problem, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # Starlette tells the methods of one route, and an address may have several
+        routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+        headers["Allow"] = ", ".join(sorted({method for route in routes for method in route.methods}))
+    return _response(Problem(status=error.status_code, title=error.detail, detail=""), headers)
 
 
 def _response(problem: Problem, headers: dict[str, str]) -> JSONResponse:

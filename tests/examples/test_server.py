@@ -169,7 +169,7 @@ async def test_what_the_client_has_already(client: httpx.AsyncClient) -> None:
         {**MIRA, "role": 3},
         {**MIRA, "last_active": 2**63},
         {**MIRA, "last_active": True},
-        {**MIRA, "last_active": 1.0},
+        {**MIRA, "last_active": 1.5},
         {**MIRA, "other\ud800": 1},
         {"pet_name": "mira"},
         [],
