@@ -1,0 +1,195 @@
+"""The Discord cog in the real client, which talks to a stand-in for Discord over HTTP and a websocket."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import discord
+import pytest
+import yarl
+from filelock import FileLock
+
+import discord_cog
+from petfleet import FleetStore, fleet_path
+from tests.examples.discord_service import TOKEN, Discord, discord_service
+
+LIST = ["petfleet:choose:mira", "petfleet:choose:rex"]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The client library knows asyncio only."""
+    return "asyncio"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the bot keeps everything."""
+    monkeypatch.setenv("PETFLEET_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Discord]:
+    """A Discord that the client takes for the real one."""
+    async with discord_service() as service:
+        monkeypatch.setattr(discord.http.Route, "BASE", f"{service.url}/api")
+        gateway = yarl.URL(service.url).with_scheme("ws")
+        monkeypatch.setattr(discord.gateway.DiscordWebSocket, "DEFAULT_GATEWAY", gateway)
+        yield service
+
+
+@asynccontextmanager
+async def running(service: Discord) -> AsyncIterator[discord_cog.Bot]:
+    """Run the bot until it is ready, and stop it afterwards."""
+    before = service.identified
+    async with discord_cog.Bot() as bot:
+        running = asyncio.create_task(bot.start(TOKEN))
+        ready = asyncio.create_task(service.until(lambda: service.identified > before))
+        await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running  # it failed
+        await bot.wait_until_ready()
+        yield bot
+    await running
+
+
+def says(answers: list[dict[str, Any]]) -> str:
+    """Return what a user got who gave a command: at once that it takes a moment, then this, which nobody else sees."""
+    first, answer = answers
+    assert first == {"type": 5, "data": {"flags": 64}}
+    assert answer["flags"] == 64
+    return str(answer["content"])
+
+
+def buttons(answer: dict[str, Any]) -> dict[str, int]:
+    """Return the buttons of a message, and the style of each: 3 for the active pet."""
+    return {button["custom_id"]: button["style"] for row in answer["components"] for button in row["components"]}
+
+
+async def hears(service: Discord, user: int, text: str, **options: Any) -> str:
+    """Write to the bot in private, and return what it answers."""
+    answers = service.sent[f"9{user}"]
+    before = len(answers)
+    await service.write(user, text, **options)
+    await service.until(lambda: len(answers) > before)
+    assert answers[before]["allowed_mentions"] == {"parse": []}
+    return str(answers[before]["content"])
+
+
+async def test_a_users_day(service: Discord, data: Path) -> None:
+    """Adopting, listing, choosing, talking, releasing: each answer tells what is on disk."""
+    store = FleetStore(data / "fleets")
+    async with running(service):
+        assert "Adopt one" in await hears(service, 7, "hello?")
+        assert says(await service.command(7, "pets")) == "You have no pets yet: /adopt"
+        said = says(await service.command(7, "adopt", name="mira", role="@everyone's *friend*"))
+        assert said == "mira is yours now. It is your active pet."
+        assert says(await service.command(7, "adopt", name="rex", role="guard")).endswith("Your active pet is mira.")
+        assert "already" in says(await service.command(7, "adopt", name="rex", role="cook"))
+        assert "one word" in says(await service.command(7, "adopt", name="../x", role="cook"))
+        assert [pet.pet_name for pet in (await store.load("7")).pets] == ["mira", "rex"]
+
+        answers = await service.command(7, "pets")
+        assert says(answers) == "▶ mira, @everyone's \\*friend\\*\n• rex, guard"
+        assert answers[1]["allowed_mentions"] == {"parse": []}
+        assert buttons(answers[1]) == dict(zip(LIST, (3, 2), strict=True))
+        first, edited = await service.press(7, LIST[1])
+        assert first["type"] == 6
+        assert edited["content"].endswith("▶ rex, guard")
+        assert buttons(edited) == dict(zip(LIST, (2, 3), strict=True))
+        assert (await store.load("7")).active_pet == "rex"
+
+        assert (await hears(service, 7, "good morning")).startswith("rex, your guard")
+        assert "tea" in await hears(service, 7, "remember I like tea")
+        assert "good morning" in await hears(service, 7, "and now?")
+        assert await service.typing(7, "release", "name", "R") == ["rex"]
+        assert await service.typing(7, "release", "name", "") == ["mira", "rex"]
+        assert says(await service.command(7, "release", name="rex")) == "rex is free. Your active pet is mira."
+        assert says(await service.command(7, "release", name="rex")) == "You have no pet called rex."
+        assert "tea" in await hears(service, 7, "who are you?")
+        assert (await store.load("7")).get("rex") is None
+
+
+async def test_buttons_outlive_the_bot(service: Discord, data: Path) -> None:
+    """A list from before a restart still switches; a pet that has gone since is told."""
+    async with running(service):
+        for name in ("mira", "rex"):
+            await service.command(7, "adopt", name=name, role="friend")
+    async with running(service):
+        assert (await service.press(7, LIST[1]))[1]["content"].endswith("▶ rex, friend")
+        await service.command(7, "release", name="mira")
+        first, told = await service.press(7, LIST[0])
+        assert (first["type"], told["content"]) == (6, "You have no pet called mira any more.")
+    assert (await FleetStore(data / "fleets").load("7")).active_pet == "rex"
+
+
+async def test_a_held_lock_and_a_broken_file(service: Discord, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The user hears that it is busy after two seconds, in commands, buttons and messages; and is told of the other."""
+    path = fleet_path("7", data / "fleets")
+    async with running(service):
+        await service.command(7, "adopt", name="mira", role="friend")
+        with FileLock(f"{path}.lock"):
+            told = await asyncio.gather(
+                service.command(7, "release", name="mira"), service.press(7, LIST[0]), service.command(7, "pets")
+            )
+            assert {answers[1]["content"] for answers in told} == {
+                "Your pets are busy just now. Please try again in a moment."
+            }
+            assert "busy" in await hears(service, 7, "hello")
+            assert await service.typing(7, "release", "name", "") == ["mira"]
+        path.write_text("no TOML")
+        assert "something went wrong" in says(await service.command(7, "pets"))
+        assert "something went wrong" in await hears(service, 7, "hello")
+    assert "FleetFormatError" in caplog.text
+
+
+async def test_what_is_not_for_the_pets(service: Discord, data: Path) -> None:
+    """Messages in guilds and of bots are not answered; one that comes twice is remembered once."""
+    async with running(service) as bot:
+        await service.command(7, "adopt", name="mira", role="friend")
+        await service.write(7, "to all", guild_id="77")
+        await service.write(7, "by a bot", author={"id": "7", "username": "u", "discriminator": "0", "bot": True})
+        await hears(service, 7, "only once", id="1234")
+        await hears(service, 7, "only once", id="1234")
+        cog = bot.get_cog("Pets")
+        assert isinstance(cog, discord_cog.Pets)
+        assert await cog.companions.recall("pet::7::mira") == ["only once"]
+    assert len(service.sent["97"]) == 2
+
+
+async def test_fifty_users_at_once(service: Discord, data: Path) -> None:
+    """Everyone gets the own pets and nobody else's."""
+
+    async def live(user: int) -> list[str]:
+        me = f"u{user}"
+        said = [says(await service.command(user, "adopt", name=f"{me}-{name}", role=f"{me}-role")) for name in "ab"]
+        said.append((await service.press(user, f"petfleet:choose:{me}-b"))[1]["content"])
+        said.append(await hears(service, user, f"{me}-text"))
+        said.append(await hears(service, user, f"{me}-more"))
+        said.append(says(await service.command(user, "release", name=f"{me}-a")))
+        return said
+
+    async with running(service):
+        lives = await asyncio.gather(*(live(100 + number) for number in range(50)))
+    store = FleetStore(data / "fleets")
+    for number, said in enumerate(lives):
+        me = f"u{100 + number}"
+        assert set(re.findall(r"\bu\d+", " ".join(said))) == {me}
+        fleet = await store.peek(str(100 + number))
+        assert ([pet.pet_name for pet in fleet.pets], fleet.active_pet) == ([f"{me}-b"], f"{me}-b")
+
+
+async def test_it_is_an_extension(service: Discord, data: Path) -> None:
+    """A bot of one's own loads and unloads it."""
+    async with discord.ext.commands.Bot("!", intents=discord.Intents.none()) as bot:
+        await bot.load_extension("discord_cog")
+        assert {command.name for command in bot.tree.get_commands()} == {"adopt", "pets", "release"}
+        await bot.unload_extension("discord_cog")
+        assert bot.tree.get_commands() == []
+    assert (data / "memory.sqlite").exists()
