@@ -6,8 +6,8 @@ A pet is three things, each where it belongs:
     <data>/pets/<user_id>/<name>-<id>.toml  a pet's manifest: the bot's own, written with aiofiles, named in the handle
     <data>/memory.sqlite                    what was said, under petfleet's two memory keys
 
-No call here needs a lock of the bot's own, and each may be repeated: a messenger delivers an update again if the bot
-died before it answered.
+What a call returned is on disk. No call needs a lock of the bot's own, and each may be repeated: a messenger delivers
+an update again if the bot died before it confirmed the update, and people send again what was not answered.
 """
 
 from __future__ import annotations
@@ -32,18 +32,31 @@ import tomli_w
 from petfleet import (
     FleetNotFoundError,
     FleetStore,
-    PetAlreadyInFleetError,
+    LockTimeoutError,
     PetFleet,
     PetHandle,
     PetNotInFleetError,
+    fleet_path,
     per_pet_memory_key,
     shared_memory_key,
 )
 
 TOUCH_EVERY: Final = 60  # seconds
+MOST_PETS: Final = 20  # a list with a button for each has to fit into one message
+LONGEST_ROLE: Final = 100  # characters
 _NAME: Final = re.compile(r"\w[\w-]{0,31}")
-_TABLE: Final = "CREATE TABLE IF NOT EXISTS memory (number INTEGER PRIMARY KEY, key TEXT NOT NULL, text TEXT NOT NULL)"
-_INDEX: Final = "CREATE INDEX IF NOT EXISTS memory_by_key ON memory (key)"
+# `pet` is the manifest of the pet that was told, and so one adoption: a new pet of an old name remembers nothing of the
+# old one's, whatever crash or call came between. `message` is unique: what is delivered twice is remembered once.
+_TABLES: Final = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL; -- what was answered is still known after a power cut
+CREATE TABLE IF NOT EXISTS memory (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, pet TEXT NOT NULL, message TEXT NOT NULL UNIQUE, text TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS memory_by_key ON memory (key);
+"""
+_REMEMBER: Final = "INSERT INTO memory (key, pet, message, text) VALUES (?, ?, ?, ?) ON CONFLICT (message) DO NOTHING"
+_SAID_BEFORE: Final = "SELECT text FROM memory WHERE key = ? AND pet = ? AND message != ? ORDER BY number"
 
 
 class RefusedError(Exception):
@@ -54,43 +67,60 @@ class Companions:
     """All users' pets, with what they are like and what they remember. An async context manager.
 
     Args:
-        data: the directory of everything; it is made if it is not there. One account, one machine.
+        data: the directory of everything; it is made if it is not there, in a directory that is. It may be moved while
+            no bot runs: handles name their manifests from here. One account, one machine.
         lock_timeout: seconds; shorter than a messenger waits for an answer (Discord: 3).
     """
 
     def __init__(self, data: str | os.PathLike[str], *, lock_timeout: float = 2.0) -> None:
-        self._data = Path(data)
+        self._data = Path(data).absolute()
         self.store = FleetStore(self._data / "fleets", lock_timeout=lock_timeout)
 
     async def __aenter__(self) -> Self:
-        await aiofiles.os.makedirs(self._data, exist_ok=True)
-        self._memory = await aiosqlite.connect(self._data / "memory.sqlite")
-        await self._memory.execute("PRAGMA synchronous = FULL")  # what was answered is still known after a power cut
-        await self._memory.execute(_TABLE)
-        await self._memory.execute(_INDEX)
-        await self._memory.commit()
+        with contextlib.suppress(FileExistsError):
+            await aiofiles.os.mkdir(self._data, 0o700)
+        await asyncio.to_thread(_sync, self._data.parent)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.store.aclose)
+            # Without an isolation level every statement is a transaction of its own: no call commits half of another's.
+            opening = aiosqlite.connect(self._data / "memory.sqlite", isolation_level=None)
+            self._memory = await stack.enter_async_context(opening)
+            await self._memory.executescript(_TABLES)
+            self._closing = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._memory.close()
-        await self.store.aclose()
+        await self._closing.aclose()
 
     async def adopt(self, user_id: str, name: str, role: str) -> PetFleet:
-        """Give the user a pet and return the fleet. RefusedError: no name for a pet, or there is such a pet already."""
+        """Give the user a pet and return the fleet. RefusedError: a bad name or role, a name taken, too many pets."""
         if not _NAME.fullmatch(name) or len(name.encode()) > 40:  # a file name, and part of a button's data
             raise RefusedError("A name is one word of letters, digits, - and _, and no longer than a button.")
-        # First the manifest, then the handle: no handle names a manifest that was never written. Its name is used only
-        # once, so that the release of an older pet of that name cannot take the new one's manifest away.
-        manifest = self._data / "pets" / user_id / f"{name}-{secrets.token_hex(4)}.toml"
-        await _write_durably(manifest, tomli_w.dumps({"name": name, "role": role}))
-        handle = PetHandle(name, role, manifest, last_active=int(time.time()))
+        if not role.strip() or len(role) > LONGEST_ROLE:
+            raise RefusedError(f"A role has to be there, and no longer than {LONGEST_ROLE} characters.")
+        # Its name is used only once, so that the release of an older pet of that name cannot take the new one's
+        # manifest away. fleet_path refuses a user id that is no name of a directory.
+        path = fleet_path(user_id, self._data / "pets").with_name(f"{name}-{secrets.token_hex(4)}.toml")
+        handle = PetHandle(name, role, path.relative_to(self._data), last_active=int(time.time()))
+
+        def adopted(fleet: PetFleet) -> PetFleet:
+            if fleet.get(name) is not None:
+                raise RefusedError(f"You have a pet called {name} already.")
+            if len(fleet.pets) >= MOST_PETS:
+                raise RefusedError(f"You have {MOST_PETS} pets. Release one first.")
+            return fleet.with_pet(handle)
+
+        # First the manifest, then the handle: no handle names a manifest that was never written.
+        await _write_durably(path, tomli_w.dumps({"name": name, "role": role}))
         try:
-            return await self.store.add(user_id, handle)
-        except PetAlreadyInFleetError:
-            await aiofiles.os.remove(manifest)
-            raise RefusedError(f"You have a pet called {name} already.") from None
+            return await self.store.update(user_id, adopted)
+        except (RefusedError, LockTimeoutError):
+            # Only where nothing was added for sure: after a cancellation, or an UnconfirmedCommitError, the pet may be
+            # there. A manifest that nothing names does no harm.
+            await aiofiles.os.remove(path)
+            raise
 
     async def pets(self, user_id: str) -> PetFleet:
         """Return the user's fleet; an empty one for a new user."""
@@ -115,45 +145,61 @@ class Companions:
             fleet = await self.store.update(user_id, without)
         except PetNotInFleetError:
             raise RefusedError(f"You have no pet called {name}.") from None
-        # Only after the handle: a crash in between leaves a file that nothing names, never a pet without a manifest.
-        await self._forget(per_pet_memory_key(user_id, name))
+        # Only after the handle: a crash in between leaves what nothing names, never a pet without a manifest.
+        manifest = let_go[0].manifest_path
+        await self._forget(per_pet_memory_key(user_id, name), manifest)
         with contextlib.suppress(FileNotFoundError):
-            await aiofiles.os.remove(let_go[0].manifest_path)
+            await aiofiles.os.remove(self._data / manifest)
         return fleet
 
-    async def answer(self, user_id: str, text: str) -> str:
+    async def answer(self, user_id: str, text: str, *, message: str | None = None) -> str:
         """Return what the active pet says to a message. It remembers the message before this returns.
 
-        RefusedError: the user has no pet.
+        Args:
+            user_id: whose message it is.
+            text: what it says.
+            message: what a message has again when it is delivered again, and no other message has: it is remembered
+                once. Without it, every call is another message.
+
+        RefusedError: the user has no active pet.
         """
-        handle = (await self.store.update(user_id, _seen_at(int(time.time())))).active_handle
-        if handle is None:
-            raise RefusedError("You have no pet yet. Adopt one first.")
-        async with aiofiles.open(handle.manifest_path, encoding="utf-8") as file:
-            role = tomllib.loads(await file.read())["role"]
+        handle, role = await self._active(user_id)
+        pet, message = handle.manifest_path, message or secrets.token_hex(16)
         own, shared = per_pet_memory_key(user_id, handle.pet_name), shared_memory_key(user_id)
         fact = re.match(r"remember:?\s+(.+)", text, re.IGNORECASE | re.DOTALL)
         if fact:
-            await self._remember(shared, fact[1])
+            await self._memory.execute(_REMEMBER, (shared, pet, message, fact[1]))
             return f"{handle.pet_name}, your {role}: I'll remember, and so will all your pets: {fact[1]}"
-        await self._remember(own, text)
-        said, facts = await self.recall(own), await self.recall(shared)
+        await self._memory.execute(_REMEMBER, (own, pet, message, text))
+        async with self._memory.execute(_SAID_BEFORE, (own, pet, message)) as rows:
+            said = [earlier async for (earlier,) in rows]
+        facts = await self.recall(shared)
         known = f" I know: {'; '.join(facts)}." if facts else ""
-        before = f" Before that you said: {said[-2]}" if len(said) > 1 else ""
-        return f"{handle.pet_name}, your {role}: that is message {len(said)} between us.{known}{before}"
+        before = f" Before that you said: {said[-1]}" if said else ""
+        return f"{handle.pet_name}, your {role}: that is message {len(said) + 1} between us.{known}{before}"
 
     async def recall(self, key: str) -> list[str]:
         """Return what is remembered under one of petfleet's memory keys, oldest first."""
         async with self._memory.execute("SELECT text FROM memory WHERE key = ? ORDER BY number", (key,)) as rows:
             return [text async for (text,) in rows]
 
-    async def _remember(self, key: str, text: str) -> None:
-        await self._memory.execute("INSERT INTO memory (key, text) VALUES (?, ?)", (key, text))
-        await self._memory.commit()
+    async def _active(self, user_id: str) -> tuple[PetHandle, str]:
+        """Return the active pet, touched if it is time to, and its role."""
+        while True:
+            handle = (await self.store.update(user_id, _seen_at(int(time.time())))).active_handle
+            if handle is None:
+                raise RefusedError("None of your pets is active. Adopt one, or choose one.")
+            try:
+                async with aiofiles.open(self._data / handle.manifest_path, encoding="utf-8") as file:
+                    return handle, tomllib.loads(await file.read())["role"]
+            except FileNotFoundError:
+                # Released since: look who is active now. A manifest that is missing is another matter.
+                fleet = await self.store.load(user_id)
+                if any(pet.manifest_path == handle.manifest_path for pet in fleet.pets):
+                    raise
 
-    async def _forget(self, key: str) -> None:
-        await self._memory.execute("DELETE FROM memory WHERE key = ?", (key,))
-        await self._memory.commit()
+    async def _forget(self, key: str, pet: str) -> None:
+        await self._memory.execute("DELETE FROM memory WHERE key = ? AND pet = ?", (key, pet))
 
 
 def _seen_at(now: int) -> Callable[[PetFleet], PetFleet]:
@@ -161,7 +207,7 @@ def _seen_at(now: int) -> Callable[[PetFleet], PetFleet]:
 
     def change(fleet: PetFleet) -> PetFleet:
         handle = fleet.active_handle
-        if handle is None or now - handle.last_active < TOUCH_EVERY:
+        if handle is None or 0 <= now - handle.last_active < TOUCH_EVERY:  # below 0: a clock was set back
             return fleet
         return fleet.with_last_active(handle.pet_name, now)
 
@@ -174,13 +220,13 @@ async def _write_durably(path: Path, text: str) -> None:
         await file.write(text)
         await file.flush()
         await asyncio.to_thread(os.fsync, file.fileno())
-    await asyncio.to_thread(_sync_directories, path.parent)
-
-
-def _sync_directories(directory: Path) -> None:
     # A new file is as durable as the entries that lead to it: its directory's, the user's, and that of all pets.
-    for place in (directory, directory.parent, directory.parent.parent):
-        descriptor = os.open(place, os.O_RDONLY)
+    await asyncio.to_thread(_sync, path.parent, path.parent.parent, path.parent.parent.parent)
+
+
+def _sync(*directories: Path) -> None:
+    for directory in directories:
+        descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

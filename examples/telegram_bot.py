@@ -1,0 +1,230 @@
+"""A Telegram bot whose users keep pets: /adopt NAME ROLE, /pets, /release NAME; other messages go to the active pet.
+
+    BOT_TOKEN=... python examples/telegram_bot.py
+
+PETFLEET_DATA is the directory of everything (default: data), BOT_API the base URL of a Bot API server of your own.
+
+An answer is sent when what it says is on disk. What happens when the bot is killed: aiogram confirms updates to
+Telegram when it asks for the next ones, which is at once, since every update has a task of its own. So an update may
+come again, which does no harm (see companions.py), or be confirmed and never handled: its user got no answer, and sends
+it again. `handle_as_tasks=False` would lose none of them, but let every user wait for everyone else's disk and network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiogram import BaseMiddleware, Bot, Dispatcher, F, Router
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.session.middlewares.base import NextRequestMiddlewareType
+from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
+from aiogram.enums import ChatType
+from aiogram.exceptions import TelegramBadRequest, TelegramRetryAfter
+from aiogram.filters import Command, CommandObject, CommandStart
+from aiogram.filters.callback_data import CallbackData
+from aiogram.methods import Response, TelegramMethod
+from aiogram.methods.base import TelegramType
+from aiogram.types import (
+    BotCommand,
+    CallbackQuery,
+    ErrorEvent,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    Message,
+    TelegramObject,
+    User,
+)
+
+from companions import Companions, RefusedError
+from petfleet import LockTimeoutError, PetFleet
+
+COMMANDS: Final = {
+    "adopt": "NAME ROLE: a new pet, as in /adopt mira wise old friend",
+    "pets": "your pets; press one to talk to it",
+    "release": "NAME: let a pet go, with what it remembers",
+}
+HELP: Final = "\n".join(
+    [
+        *(f"/{command} {what}" for command, what in COMMANDS.items()),
+        "Anything else is for your active pet. What starts with “remember” all your pets will know.",
+    ]
+)
+log = logging.getLogger("telegram_bot")
+router = Router()
+# In a group, what a pet knows of its owner would be told to everyone.
+router.message.filter(F.chat.type == ChatType.PRIVATE)
+
+
+class Switch(CallbackData, prefix="switch"):
+    """What a pet's button carries: not whose pet it is."""
+
+    name: str
+
+
+@router.message(CommandStart())
+async def start(message: Message) -> None:
+    """Say what this bot can do."""
+    await message.answer(HELP)
+
+
+@router.message(Command("adopt"))
+async def adopt(message: Message, command: CommandObject, event_from_user: User, companions: Companions) -> None:
+    """Give the user a pet."""
+    name, role = [*(command.args or "").split(maxsplit=1), "", ""][:2]
+    if not role:
+        raise RefusedError("/adopt NAME ROLE, as in /adopt mira wise old friend")
+    fleet = await companions.adopt(str(event_from_user.id), name, role)
+    listens = "It is your active pet." if fleet.active_pet == name else f"Your active pet is {fleet.active_pet}."
+    await message.answer(f"{name} is yours now. {listens}")
+
+
+@router.message(Command("release"))
+async def release(message: Message, command: CommandObject, event_from_user: User, companions: Companions) -> None:
+    """Let a pet go."""
+    name = (command.args or "").strip()
+    if not name:
+        raise RefusedError("/release NAME, as in /release mira")
+    fleet = await companions.release(str(event_from_user.id), name)
+    listens = f"Your active pet is {fleet.active_pet}." if fleet.active_pet else "You have no active pet now."
+    await message.answer(f"{name} is free. {listens}")
+
+
+@router.message(Command("pets"))
+async def pets(message: Message, event_from_user: User, companions: Companions) -> None:
+    """Show the user's pets, with a button for each."""
+    text, buttons = _list(await companions.pets(str(event_from_user.id)))
+    await message.answer(text, reply_markup=buttons)
+
+
+@router.callback_query(Switch.filter())
+async def switch(query: CallbackQuery, callback_data: Switch, companions: Companions) -> None:
+    """Make a pet of who pressed the button the active one: the list that it is on may be another user's."""
+    fleet = await companions.switch(str(query.from_user.id), callback_data.name)
+    await query.answer(f"{callback_data.name} is your active pet.")
+    if not isinstance(query.message, Message) or query.message.chat.id != query.from_user.id:
+        return  # another chat must not see this user's list
+    text, buttons = _list(fleet)
+    try:
+        await query.message.edit_text(text, reply_markup=buttons)
+    except TelegramBadRequest as error:
+        if "message is not modified" not in error.message:  # it was the active one already
+            raise
+
+
+@router.message(F.text)
+async def talk(message: Message, event_from_user: User, companions: Companions) -> None:
+    """Let the active pet answer."""
+    same = f"{message.chat.id}/{message.message_id}"  # a message's number is unique in its chat only
+    await message.answer(_cut(await companions.answer(str(event_from_user.id), message.text or "", message=same)))
+
+
+@router.message()
+async def wonder(message: Message) -> None:
+    """Say that pictures and the like are not understood."""
+    await message.answer("Pets understand text only.")
+
+
+@router.error()
+async def tell(event: ErrorEvent) -> None:
+    """Tell the user what did not work, in words for users; the log has the rest."""
+    error = event.exception
+    if isinstance(error, RefusedError):
+        text = str(error)
+    elif isinstance(error, LockTimeoutError):
+        log.warning("%s", error)
+        text = "Your pets are busy just now. Please try again in a moment."
+    else:
+        log.error("update %d failed", event.update.update_id, exc_info=error)
+        text = "Sorry, something went wrong, and it may not have been done. Please look with /pets, and try again."
+    if event.update.callback_query is not None:
+        await event.update.callback_query.answer(text, show_alert=True)
+    elif event.update.message is not None:
+        await event.update.message.answer(_cut(text))
+
+
+class InTurn(BaseMiddleware):
+    """Each user's updates are handled one after another, as they were sent, and all before the bot stops.
+
+    aiogram does neither by itself; its SimpleEventIsolation keeps a lock for every user for ever.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, asyncio.Task[Any]] = {}
+
+    async def __call__(
+        self,
+        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
+        event: TelegramObject,
+        data: dict[str, Any],
+    ) -> Any:
+        """Wait for this user's update before, then handle this one."""
+        task, user_id = asyncio.current_task(), data["event_from_user"].id
+        assert task is not None
+        before, self._last[user_id] = self._last.get(user_id), task
+
+        def forget(done: asyncio.Task[Any]) -> None:
+            if self._last[user_id] is done:
+                del self._last[user_id]
+
+        # Not in a `finally`: the error handler, which answers too, is called outside of this middleware.
+        task.add_done_callback(forget)
+        if before is not None:
+            await asyncio.wait([before])
+        return await handler(event, data)
+
+    async def finish(self) -> None:
+        """Wait until all updates that were taken are handled."""
+        while self._last:
+            await asyncio.wait(set(self._last.values()))
+
+
+async def wait_when_told(
+    make_request: NextRequestMiddlewareType[TelegramType], bot: Bot, method: TelegramMethod[TelegramType]
+) -> Response[TelegramType]:
+    """Make a request, and make it again for as long as Telegram's flood control says to wait."""
+    while True:
+        try:
+            return await make_request(bot, method)
+        except TelegramRetryAfter as error:
+            await asyncio.sleep(error.retry_after)
+
+
+def _list(fleet: PetFleet) -> tuple[str, InlineKeyboardMarkup | None]:
+    if not fleet.pets:
+        return "You have no pets yet. /adopt NAME ROLE", None
+    lines = [f"{'▶' if pet.pet_name == fleet.active_pet else '•'} {pet.pet_name}, {pet.role}" for pet in fleet.pets]
+    buttons = [
+        [InlineKeyboardButton(text=pet.pet_name, callback_data=Switch(name=pet.pet_name).pack())] for pet in fleet.pets
+    ]
+    return _cut("\n".join(["Your pets:", *lines])), InlineKeyboardMarkup(inline_keyboard=buttons)
+
+
+def _cut(text: str) -> str:
+    # Telegram takes 4096 characters; counted as it counts elsewhere, an emoji is two.
+    return text.encode("utf-16-le")[: 2 * 4096].decode("utf-16-le", "ignore")
+
+
+async def main(token: str) -> None:
+    """Answer until SIGTERM or SIGINT; what was begun then is finished."""
+    api = os.environ.get("BOT_API")
+    session = AiohttpSession(api=TelegramAPIServer.from_base(api) if api else PRODUCTION)
+    session.middleware(wait_when_told)
+    dispatcher, in_turn = Dispatcher(disable_fsm=True), InTurn()
+    dispatcher.include_router(router)
+    dispatcher.update.outer_middleware(in_turn)
+    dispatcher.shutdown.register(in_turn.finish)
+    data = os.environ.get("PETFLEET_DATA", "data")
+    async with Companions(data) as companions, Bot(token, session=session) as bot:
+        await bot.delete_webhook()  # or polling is refused; what waits to be handled is kept
+        await bot.set_my_commands([BotCommand(command=name, description=what) for name, what in COMMANDS.items()])
+        await dispatcher.start_polling(bot, companions=companions)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    asyncio.run(main(os.environ.get("BOT_TOKEN") or sys.exit("BOT_TOKEN has to be the token that @BotFather gave you")))
