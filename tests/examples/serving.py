@@ -44,11 +44,12 @@ def serving(root: Path, *options: str, workers: int = 4) -> Iterator[Server]:
         workers: how many processes answer.
     """
     log = root.with_name(f"{root.name}.log")
-    # The examples' own command, but for the port: whichever is free. The supervisor takes a worker for stuck that does
-    # not answer within 5 seconds; one that only waits for a core must not be replaced in the middle of a test.
+    # The examples' own command, but for the port: whichever is free. The supervisor replaces a worker that does not
+    # answer it within 5 seconds. One that only waits for a core must not be; but of one that is killed between the
+    # question and the answer it waits for the answer that long too, so that this cannot be a minute.
     command = [
         *(sys.executable, "-m", "uvicorn", "--app-dir", "examples", "server.app:app", "--workers", str(workers)),
-        *("--timeout-graceful-shutdown", "3", "--timeout-worker-healthcheck", str(SECONDS)),
+        *("--timeout-graceful-shutdown", "3", "--timeout-worker-healthcheck", "15"),
         *("--port", "0", "--no-use-colors", *options),
     ]
     with (

@@ -20,7 +20,7 @@ from petfleet import FleetStore, PetFleet, fleet_path
 from tests.children import names, program
 from tests.conftest import pet, wait_until
 from tests.examples.browser import Tab, chromium, open_tab, serve_by_another
-from tests.examples.serving import REPOSITORY, Server, serving
+from tests.examples.serving import REPOSITORY, SECONDS, Server, serving
 from tests.proof.means import need
 
 Visit = Callable[..., Coroutine[None, None, Tab]]
@@ -117,7 +117,7 @@ async def test_a_tab_survives_its_worker(visit: Visit, store: FleetStore, server
     await expect(tab.active).to_have_text(["rex"])
     await expect(tab.names).to_have_text(["mira", "rex", "pip"])
     assert await tab.worker() != killed
-    wait_until(lambda: len(server.worker_pids() - {killed}) == 4)
+    wait_until(lambda: len(server.worker_pids() - {killed}) == 4, SECONDS)
 
 
 async def test_a_stream_that_is_refused_is_asked_for_again(visit: Visit, store: FleetStore) -> None:
