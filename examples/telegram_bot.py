@@ -173,7 +173,7 @@ class InTurn(BaseMiddleware):
 
         # Not in a `finally`: the error handler, which answers too, is called outside of this middleware.
         task.add_done_callback(forget)
-        if before is not None:
+        if before is not None and before is not task:  # the same: with handle_as_tasks=False
             await asyncio.wait([before])
         return await handler(event, data)
 

@@ -21,6 +21,7 @@ from aiohttp import web
 from tests.conftest import wait_until
 
 TOKEN: Final = "42:test"
+SECONDS: Final = 100  # for what the bot has to do: less than a test has, so that the test cleans up
 Params = Mapping[str, Any]
 
 
@@ -79,7 +80,8 @@ class BotApi:
 
     async def answered(self, number: int | str) -> str | None:
         """Return the first answer to a message or press; None if the bot was killed and will never see it again."""
-        return await self._waiting.setdefault(number, asyncio.get_running_loop().create_future())
+        async with asyncio.timeout(SECONDS):
+            return await self._waiting.setdefault(number, asyncio.get_running_loop().create_future())
 
     async def ask(self, user: int, text: str | None) -> str:
         """Send a message and return the answer to it."""
@@ -89,8 +91,9 @@ class BotApi:
 
     async def until(self, state: Callable[[], object]) -> None:
         """Wait until something that this server sees has come about."""
-        while not state():
-            await self._changed.wait()
+        async with asyncio.timeout(SECONDS):
+            while not state():
+                await self._changed.wait()
 
     async def list_of(self, user: int) -> tuple[int, list[str]]:
         """Ask for the user's pets, and return the number of the list and what its buttons carry."""

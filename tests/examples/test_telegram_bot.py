@@ -147,6 +147,7 @@ async def test_release_lets_a_pet_go_with_what_it_remembers(api: BotApi, user: i
     assert await api.ask(user, "anyone?") == "None of your pets is active. Adopt one, or choose one."
     assert await api.ask(user, "/pets") == "You have no pets yet. /adopt NAME ROLE"
     assert not manifest.exists()
+    assert per_pet_memory_key(str(user), "mira") not in [key for key, _, _ in remembered(data)]
     await api.ask(user, "/adopt mira friend")
     answer = await api.ask(user, "what do you know?")
     assert answer == "mira, your friend: that is message 1 between us. I know: tea at five."
@@ -317,10 +318,10 @@ async def test_two_hundred_chats_lose_nothing_when_the_bot_is_killed(tmp_path: P
         chatters = [Chatter(api, user) for user in range(1000, 1000 + CHATS)]
         living = asyncio.gather(*(chatter.live() for chatter in chatters))
         async with forks.run(api, data) as process:
-            await api.until(lambda: api.acknowledged >= CHATS)
+            await api.until(lambda: living.done() or api.acknowledged >= CHATS)
             await kill(api, process)
         async with forks.run(api, data) as process:
-            await api.until(lambda: api.acknowledged >= 5 * CHATS)
+            await api.until(lambda: living.done() or api.acknowledged >= 5 * CHATS)
             await kill(api, process)
         async with forks.run(api, data) as process:
             await living
