@@ -44,7 +44,9 @@ def test_the_demonstration_as_json() -> None:
     """One object, and nothing else."""
     found = json.loads(petfleet("demo", "--json", *SMALL, "--seconds", 0.2).out)
     assert found["acknowledged"] == found["found"] > 0
-    assert (found["lost"], found["failed_workers"], found["warnings"]) == ([], 0, [])
+    assert (found["lost"], found["failed_workers"]) == ([], 0)
+    # A machine that has other things to do may take a second or more between two turns of a lock.
+    assert [warning for warning in found["warnings"] if not warning.startswith("waited ")] == []
 
 
 def test_an_interrupted_demonstration_ends_its_workers_and_cleans_up(temporary: Path) -> None:
