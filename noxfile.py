@@ -114,7 +114,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def pictures(session: nox.Session) -> None:
-    """Draw docs/terminal/*.svg and docs/server.png anew: the command line and the page of the server as they are now."""
+    """Draw docs/terminal/*.svg and docs/server.png anew: the command line and the server, as they are now."""
     install_wheel(session, *EXTRAS, *group("test-examples"))
     session.run("python", "docs/pictures.py")
 
