@@ -90,8 +90,7 @@ def answer(error: Exception) -> Problem:
             status, detail = 507, ""
         case _:
             status, detail = 500, ""
-    # What is quoted from a request may hold halves of surrogate pairs, which no answer can.
-    return Problem(status=status, title=TITLES[status], detail=detail.encode(errors="backslashreplace").decode())
+    return Problem(status=status, title=TITLES[status], detail=detail)
 
 
 def install(app: FastAPI) -> None:

@@ -101,6 +101,8 @@ async def test_what_is_not_there(client: httpx.AsyncClient) -> None:
             await client.put(f"/users/{user}/active", json={"pet_name": "rex"}),
         ):
             assert told(answer, 404)["detail"] == "pet rex not in fleet"
+    content, headers = b'{"pet_name": "\\ud800"}', {"Content-Type": "application/json"}
+    told(await client.put("/users/ada/active", content=content, headers=headers), 422)
     assert told(await client.get("/nothing"), 404)["title"] == "Not Found"
 
 
