@@ -117,6 +117,7 @@ def pictures(session: nox.Session) -> None:
     """Draw docs/terminal/*.svg and docs/server.png anew: the command line and the server, as they are now."""
     install_wheel(session, *EXTRAS, *group("test-examples"))
     session.run("python", "docs/pictures.py")
+    session.run("python", "docs/screenshot.py")
 
 
 @nox.session

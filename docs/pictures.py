@@ -1,7 +1,5 @@
 """Draws docs/terminal/*.svg: real sessions of the command line, on a terminal, over a root made for them.
 
-Then it has the server's page taken by `screenshot.py`.
-
 nox -s pictures
 """
 
@@ -20,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pexpect
-import screenshot
 from rich.console import Console
 from rich.text import Text
 
@@ -159,7 +156,6 @@ def main() -> None:
             ("petfleet check", printed(root, "check")),
             ("petfleet check --repair", printed(root, "check", "--repair")),
         )
-    asyncio.run(screenshot.main())
 
 
 if __name__ == "__main__":

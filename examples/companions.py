@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -41,6 +42,7 @@ from petfleet import (
     shared_memory_key,
 )
 
+log = logging.getLogger(__name__)
 TOUCH_EVERY: Final = 60  # seconds
 MOST_PETS: Final = 20  # a list with a button for each has to fit into one message
 LONGEST_ROLE: Final = 100  # characters
@@ -63,12 +65,37 @@ class RefusedError(Exception):
     """Something the user asked for is not possible; the text says why, in words for the user."""
 
 
+def excuse(error: BaseException) -> str:
+    """Return what to tell a user of an error; the log has the rest."""
+    if isinstance(error, RefusedError):
+        return str(error)
+    if isinstance(error, LockTimeoutError):
+        log.warning("%s", error)
+        return "Your pets are busy just now. Please try again in a moment."
+    log.error("not answered", exc_info=error)
+    return "Sorry, something went wrong, and it may not have been done. Please look with /pets, and try again."
+
+
+def listed(fleet: PetFleet) -> str:
+    """Return a user's pets in words."""
+    if not fleet.pets:
+        return "You have no pets yet. /adopt NAME ROLE"
+    lines = [f"{'▶' if pet.pet_name == fleet.active_pet else '•'} {pet.pet_name}, {pet.role}" for pet in fleet.pets]
+    return "\n".join(["Your pets:", *lines])
+
+
+def listening(fleet: PetFleet) -> str:
+    """Return which pet hears the next message, in words."""
+    return f"Your active pet is {fleet.active_pet}." if fleet.active_pet else "You have no active pet now."
+
+
 class Companions:
     """All users' pets, with what they are like and what they remember. An async context manager.
 
     Args:
-        data: the directory of everything; it is made if it is not there, in a directory that is. It may be moved while
-            no bot runs: handles name their manifests from here. One account, one machine.
+        data: the directory of everything; it is made, for its owner only, if it is not there, in a directory that is.
+            (One that is there should be 0700: users tell their pets things.) It may be moved while no bot runs:
+            handles name their manifests from here. One account, one machine.
         lock_timeout: seconds; shorter than a messenger waits for an answer (Discord: 3).
     """
 
@@ -144,8 +171,10 @@ class Companions:
         try:
             fleet = await self.store.update(user_id, without)
         except PetNotInFleetError:
+            await self._forget_left(user_id, name)
             raise RefusedError(f"You have no pet called {name}.") from None
-        # Only after the handle: a crash in between leaves what nothing names, never a pet without a manifest.
+        # Only after the handle: a crash in between leaves what nothing names, never a pet without a manifest. The user,
+        # who got no answer, says it again, and `_forget_left` does the rest.
         manifest = let_go[0].manifest_path
         await self._forget(per_pet_memory_key(user_id, name), manifest)
         with contextlib.suppress(FileNotFoundError):
@@ -171,6 +200,9 @@ class Companions:
             await self._memory.execute(_REMEMBER, (shared, pet, message, fact[1]))
             return f"{handle.pet_name}, your {role}: I'll remember, and so will all your pets: {fact[1]}"
         await self._memory.execute(_REMEMBER, (own, pet, message, text))
+        if all(each.manifest_path != pet for each in (await self.store.peek(user_id)).pets):
+            await self._forget(own, pet)  # it was released meanwhile, and that had forgotten already
+            raise RefusedError(f"{handle.pet_name} has just left.")
         async with self._memory.execute(_SAID_BEFORE, (own, pet, message)) as rows:
             said = [earlier async for (earlier,) in rows]
         facts = await self.recall(shared)
@@ -197,6 +229,15 @@ class Companions:
                 fleet = await self.store.load(user_id)
                 if any(pet.manifest_path == handle.manifest_path for pet in fleet.pets):
                     raise
+
+    async def _forget_left(self, user_id: str, name: str) -> None:
+        """Forget what was told to pets of a name that the user has not."""
+        # In this order, since a new pet of that name may come at any time: what it is told has higher numbers.
+        async with self._memory.execute("SELECT max(number) FROM memory") as rows:
+            (last,) = [number async for (number,) in rows]
+        if (await self.store.load(user_id)).get(name) is None:
+            key = per_pet_memory_key(user_id, name)
+            await self._memory.execute("DELETE FROM memory WHERE key = ? AND number <= ?", (key, last))
 
     async def _forget(self, key: str, pet: str) -> None:
         await self._memory.execute("DELETE FROM memory WHERE key = ? AND pet = ?", (key, pet))

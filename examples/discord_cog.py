@@ -13,7 +13,7 @@ answers (`ephemeral`): what a pet knows of its owner is nobody else's business.
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import os
 import re
 import signal
@@ -24,10 +24,9 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from companions import Companions, RefusedError
-from petfleet import LockTimeoutError, PetFleet
+from companions import Companions, RefusedError, excuse, listed, listening
+from petfleet import PetFleet
 
-log = logging.getLogger("discord_cog")
 LONGEST: Final = 2000  # characters of a message
 SILENT: Final = discord.AllowedMentions.none()  # a role may be "@everyone"
 
@@ -49,10 +48,11 @@ class Choose(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"petfleet
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         """Make a pet of whoever pressed it the active one, and show the list as it is now."""
+        pets: Pets = interaction.client.get_cog("Pets")
+        pets.begin()
         await interaction.response.defer()
         try:
-            fleet = await interaction.client.get_cog("Pets").companions.switch(str(interaction.user.id), self.name)
-            text, view = shown(fleet)
+            text, view = shown(await pets.companions.switch(str(interaction.user.id), self.name))
             await interaction.edit_original_response(content=text, view=view, allowed_mentions=SILENT)
         except Exception as error:  # noqa: BLE001 - discord.py has no handler for buttons but the log
             await tell(interaction, error)
@@ -63,8 +63,7 @@ def shown(fleet: PetFleet) -> tuple[str, discord.ui.View]:
     view = discord.ui.View(timeout=None)
     for pet in fleet.pets[:25]:  # companions.py allows fewer
         view.add_item(Choose(pet.pet_name, active=pet.pet_name == fleet.active_pet))
-    lines = [f"{'▶' if pet.pet_name == fleet.active_pet else '•'} {pet.pet_name}, {pet.role}" for pet in fleet.pets]
-    return cut("\n".join(lines)) or "You have no pets yet: /adopt", view
+    return cut(listed(fleet)), view
 
 
 def cut(text: str) -> str:
@@ -72,21 +71,13 @@ def cut(text: str) -> str:
     return discord.utils.escape_markdown(text)[:LONGEST]
 
 
-def excuse(error: BaseException) -> str:
-    """Return what to tell a user of an error; the log has the rest."""
-    error = getattr(error, "original", error)
-    if isinstance(error, RefusedError):
-        return str(error)
-    if isinstance(error, LockTimeoutError):
-        log.warning("%s", error)
-        return "Your pets are busy just now. Please try again in a moment."
-    log.error("not answered", exc_info=error)
-    return "Sorry, something went wrong, and it may not have been done. Please look with /pets, and try again."
-
-
 async def tell(interaction: discord.Interaction[Any], error: BaseException) -> None:
     """Answer with an error."""
-    await interaction.followup.send(cut(excuse(error)), ephemeral=True, allowed_mentions=SILENT)
+    text = cut(excuse(getattr(error, "original", error)))
+    if interaction.response.is_done():
+        await interaction.followup.send(text, ephemeral=True, allowed_mentions=SILENT)
+    else:  # a check of the bot's own refused it
+        await interaction.response.send_message(text, ephemeral=True, allowed_mentions=SILENT)
 
 
 class Pets(commands.Cog):
@@ -94,27 +85,38 @@ class Pets(commands.Cog):
 
     def __init__(self, data: str | os.PathLike[str]) -> None:
         self.companions = Companions(data)
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def begin(self) -> None:
+        """Have the bot wait for the present handler before it goes: discord.py would leave it half way."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def cog_load(self) -> None:
         """Open what pets need."""
         await self.companions.__aenter__()
 
     async def cog_unload(self) -> None:
-        """Wait for what is under way."""
+        """Let those be answered who asked; the bot is still connected."""
+        while self._running:
+            await asyncio.wait(self._running)
         await self.companions.__aexit__(None, None, None)
 
     @app_commands.command()
     @app_commands.describe(name="one word", role="what it is to you")
     async def adopt(self, interaction: discord.Interaction[Any], name: str, role: str) -> None:
         """Gives you a pet."""
+        self.begin()
         await interaction.response.defer(ephemeral=True)
         fleet = await self.companions.adopt(str(interaction.user.id), name, role)
-        listens = "It is your active pet." if fleet.active_pet == name else f"Your active pet is {fleet.active_pet}."
-        await self._answer(interaction, f"{name} is yours now. {listens}")
+        await self._answer(interaction, f"{name} is yours now. {listening(fleet)}")
 
     @app_commands.command()
     async def pets(self, interaction: discord.Interaction[Any]) -> None:
         """Shows your pets; press one to talk to it."""
+        self.begin()
         await interaction.response.defer(ephemeral=True)
         text, view = shown(await self.companions.pets(str(interaction.user.id)))
         await interaction.followup.send(text, view=view, ephemeral=True, allowed_mentions=SILENT)
@@ -122,10 +124,10 @@ class Pets(commands.Cog):
     @app_commands.command()
     async def release(self, interaction: discord.Interaction[Any], name: str) -> None:
         """Lets a pet go, with what it remembers."""
+        self.begin()
         await interaction.response.defer(ephemeral=True)
         fleet = await self.companions.release(str(interaction.user.id), name)
-        listens = f"Your active pet is {fleet.active_pet}." if fleet.active_pet else "You have no active pet now."
-        await self._answer(interaction, f"{name} is free. {listens}")
+        await self._answer(interaction, f"{name} is free. {listening(fleet)}")
 
     @release.autocomplete("name")
     async def names(self, interaction: discord.Interaction[Any], typed: str) -> list[app_commands.Choice[str]]:
@@ -137,11 +139,14 @@ class Pets(commands.Cog):
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
         """Let the active pet answer what is written to the bot directly."""
-        if message.author.bot or not isinstance(message.channel, discord.DMChannel):
+        if message.author.bot or message.is_system() or not isinstance(message.channel, discord.DMChannel):
             return
+        self.begin()
         try:
+            if not message.content:
+                raise RefusedError("Pets understand text only.")
             # Discord may deliver a message again when the bot connects again: it is remembered once.
-            answer = await self.companions.answer(str(message.author.id), message.content, message=f"{message.id}")
+            answer = await self.companions.answer(str(message.author.id), message.content, message=str(message.id))
         except Exception as error:  # noqa: BLE001 - for a listener, discord.py has no handler but the log
             answer = excuse(error)
         await message.channel.send(cut(answer), allowed_mentions=SILENT)
@@ -183,9 +188,12 @@ class Bot(commands.Bot):
 async def main(token: str) -> None:
     """Answer until SIGTERM or SIGINT."""
     async with Bot() as bot:
+        serving = asyncio.create_task(bot.start(token))
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(bot.close()))
-        await bot.start(token)
+            # Not bot.close(): that does not end a wait for the next attempt to connect.
+            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ from aiogram.types import (
     User,
 )
 
-from companions import Companions, RefusedError
-from petfleet import LockTimeoutError, PetFleet
+from companions import Companions, RefusedError, excuse, listed, listening
+from petfleet import PetFleet
 
 COMMANDS: Final = {
     "adopt": "NAME ROLE: a new pet, as in /adopt mira wise old friend",
@@ -79,8 +79,7 @@ async def adopt(message: Message, command: CommandObject, event_from_user: User,
     if not role:
         raise RefusedError("/adopt NAME ROLE, as in /adopt mira wise old friend")
     fleet = await companions.adopt(str(event_from_user.id), name, role)
-    listens = "It is your active pet." if fleet.active_pet == name else f"Your active pet is {fleet.active_pet}."
-    await message.answer(f"{name} is yours now. {listens}")
+    await message.answer(f"{name} is yours now. {listening(fleet)}")
 
 
 @router.message(Command("release"))
@@ -90,8 +89,7 @@ async def release(message: Message, command: CommandObject, event_from_user: Use
     if not name:
         raise RefusedError("/release NAME, as in /release mira")
     fleet = await companions.release(str(event_from_user.id), name)
-    listens = f"Your active pet is {fleet.active_pet}." if fleet.active_pet else "You have no active pet now."
-    await message.answer(f"{name} is free. {listens}")
+    await message.answer(f"{name} is free. {listening(fleet)}")
 
 
 @router.message(Command("pets"))
@@ -105,7 +103,7 @@ async def pets(message: Message, event_from_user: User, companions: Companions) 
 async def switch(query: CallbackQuery, callback_data: Switch, companions: Companions) -> None:
     """Make a pet of who pressed the button the active one: the list that it is on may be another user's."""
     fleet = await companions.switch(str(query.from_user.id), callback_data.name)
-    await query.answer(f"{callback_data.name} is your active pet.")
+    await answered(query, f"{callback_data.name} is your active pet.")
     if not isinstance(query.message, Message) or query.message.chat.id != query.from_user.id:
         return  # another chat must not see this user's list
     text, buttons = _list(fleet)
@@ -132,19 +130,20 @@ async def wonder(message: Message) -> None:
 @router.error()
 async def tell(event: ErrorEvent) -> None:
     """Tell the user what did not work, in words for users; the log has the rest."""
-    error = event.exception
-    if isinstance(error, RefusedError):
-        text = str(error)
-    elif isinstance(error, LockTimeoutError):
-        log.warning("%s", error)
-        text = "Your pets are busy just now. Please try again in a moment."
-    else:
-        log.error("update %d failed", event.update.update_id, exc_info=error)
-        text = "Sorry, something went wrong, and it may not have been done. Please look with /pets, and try again."
+    text = excuse(event.exception)
     if event.update.callback_query is not None:
-        await event.update.callback_query.answer(text, show_alert=True)
+        await answered(event.update.callback_query, text, show_alert=True)
     elif event.update.message is not None:
         await event.update.message.answer(_cut(text))
+
+
+async def answered(query: CallbackQuery, text: str, *, show_alert: bool = False) -> None:
+    """Answer a press, unless it was made so long ago (while the bot was down) that Telegram waits for no answer."""
+    try:
+        await query.answer(text[:200], show_alert=show_alert)
+    except TelegramBadRequest as error:
+        if "query is too old" not in error.message:
+            raise
 
 
 class InTurn(BaseMiddleware):
@@ -163,17 +162,18 @@ class InTurn(BaseMiddleware):
         data: dict[str, Any],
     ) -> Any:
         """Wait for this user's update before, then handle this one."""
-        task, user_id = asyncio.current_task(), data["event_from_user"].id
+        task, user = asyncio.current_task(), data.get("event_from_user")
         assert task is not None
+        user_id = 0 if user is None else user.id  # of a channel, say
         before, self._last[user_id] = self._last.get(user_id), task
 
         def forget(done: asyncio.Task[Any]) -> None:
-            if self._last[user_id] is done:
+            if self._last.get(user_id) is done:
                 del self._last[user_id]
 
         # Not in a `finally`: the error handler, which answers too, is called outside of this middleware.
         task.add_done_callback(forget)
-        if before is not None and before is not task:  # the same: with handle_as_tasks=False
+        if before is not None and before is not task:  # it is with handle_as_tasks=False
             await asyncio.wait([before])
         return await handler(event, data)
 
@@ -195,13 +195,10 @@ async def wait_when_told(
 
 
 def _list(fleet: PetFleet) -> tuple[str, InlineKeyboardMarkup | None]:
-    if not fleet.pets:
-        return "You have no pets yet. /adopt NAME ROLE", None
-    lines = [f"{'▶' if pet.pet_name == fleet.active_pet else '•'} {pet.pet_name}, {pet.role}" for pet in fleet.pets]
     buttons = [
         [InlineKeyboardButton(text=pet.pet_name, callback_data=Switch(name=pet.pet_name).pack())] for pet in fleet.pets
     ]
-    return _cut("\n".join(["Your pets:", *lines])), InlineKeyboardMarkup(inline_keyboard=buttons)
+    return _cut(listed(fleet)), InlineKeyboardMarkup(inline_keyboard=buttons) if buttons else None
 
 
 def _cut(text: str) -> str:
@@ -210,7 +207,7 @@ def _cut(text: str) -> str:
 
 
 async def main(token: str) -> None:
-    """Answer until SIGTERM or SIGINT; what was begun then is finished."""
+    """Answer until SIGTERM or SIGINT; what was begun then is finished, however long flood control makes that take."""
     api = os.environ.get("BOT_API")
     session = AiohttpSession(api=TelegramAPIServer.from_base(api) if api else PRODUCTION)
     session.middleware(wait_when_told)

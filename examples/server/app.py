@@ -10,6 +10,7 @@ default) and answers to no other host name; put your own login in front of it be
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +23,7 @@ from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from petfleet import FleetError, FleetFormatError, FleetStore, PetFleet
+from petfleet import FleetError, FleetStore, PetFleet
 from petfleet.watching import Watch
 from server.models import Choice, Fleet, NewFleet, NewPet, Pet, UserId, etag
 from server.problems import PreconditionError, TooLargeError, answer, described, install
@@ -52,8 +53,8 @@ app = FastAPI(
     responses=described(400, 422, 500, 503),
 )
 install(app)
-# A page from elsewhere whose name was made to mean 127.0.0.1 would be allowed to read the answers. (That such a page
-# cannot change anything is FastAPI's doing: it takes no body that is not declared to be JSON.)
+# A page from elsewhere whose name was made to mean 127.0.0.1 would be allowed to do anything. (Under its own name it
+# can do nothing: a browser asks before a PUT, a DELETE or JSON, and FastAPI takes no other body than JSON.)
 app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
 
 IfMatch = Annotated[str | None, Header(description="ETags of the fleet as it has to be")]
@@ -65,7 +66,7 @@ async def changed(
     """Apply a change if the fleet is still one that If-Match names, which is decided under the user's lock."""
 
     def checked(stored: PetFleet) -> PetFleet:
-        if if_match is not None and not names(if_match, etag(stored)):
+        if if_match is not None and if_match.strip() != "*" and not names(if_match, etag(stored)):
             raise PreconditionError(412, "read the fleet again")
         return change(stored)
 
@@ -81,7 +82,7 @@ async def changed(
 
 def names(header: str, tag: str) -> bool:
     """Return whether an If-Match header names an ETag; weak ones name nothing."""
-    return header.strip() == "*" or tag in re.findall(r'(?:W/)?"[^"]*"', header)
+    return tag in re.findall(r'(?:W/)?"[^"]*"', header)
 
 
 @app.get(
@@ -95,7 +96,7 @@ async def read(
     """Return a user's fleet; an unknown user's is empty."""
     fleet = await store.load(user_id)
     response.headers["ETag"] = etag(fleet)
-    if if_none_match is not None and names(if_none_match.replace("W/", ""), etag(fleet)):
+    if if_none_match is not None and (if_none_match == "*" or names(if_none_match.replace("W/", ""), etag(fleet))):
         return Response(status_code=304, headers=response.headers)
     return Fleet.of(fleet)
 
@@ -153,10 +154,12 @@ async def events(watch: Annotated[Watch, Depends(watched)]) -> AsyncIterator[Ser
         while True:
             try:
                 fleet = await anext(watch)
-            except (FleetFormatError, OSError) as error:  # the next change may mend it
+                event = ServerSentEvent(event="fleet", id=etag(fleet), data=Fleet.of(fleet))
+            except (ValueError, OSError) as error:  # FleetFormatError is a ValueError; the next change may mend it
                 yield ServerSentEvent(event="problem", data=answer(error))
+                await asyncio.sleep(1)  # an error of the watch itself, no thread to be had, comes again at once
             else:
-                yield ServerSentEvent(event="fleet", id=etag(fleet), data=Fleet.of(fleet))
+                yield event
 
 
 @app.get("/", include_in_schema=False)

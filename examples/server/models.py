@@ -7,7 +7,7 @@ import time
 from typing import Annotated, Self
 
 from fastapi import Path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from petfleet import PetFleet, PetHandle, dumps
 
@@ -15,7 +15,11 @@ from petfleet import PetFleet, PetHandle, dumps
 _USER_ID = r"^(?!\.{1,2}$)(?!.*::)[^/\x00-\x1f\x7f-\x9f]*[^/:\x00-\x1f\x7f-\x9f]$"
 
 UserId = Annotated[str, Path(json_schema_extra={"pattern": _USER_ID, "maxLength": 255})]
-PetName = Annotated[str, Field(min_length=1, description="any text that is not empty, unique in the fleet")]
+# A browser takes "." and ".." out of every address, percent-encoded or not.
+_NO_ADDRESS = (".", "..")
+PetName = Annotated[
+    str, Field(min_length=1, json_schema_extra={"not": {"enum": [*_NO_ADDRESS]}}, description="unique in the fleet")
+]
 
 
 def _integer(value: object) -> object:
@@ -32,22 +36,26 @@ class Request(BaseModel):
 
 
 class NewPet(Request):
-    """A pet to add; without ``last_active`` it was active just now."""
+    """A pet to add; without ``last_active``, a new one was active just now."""
 
     pet_name: PetName
     role: str
     manifest_path: str
     last_active: Seconds | None = None
+    _received: int = PrivateAttr(default_factory=lambda: int(time.time()))
 
     @model_validator(mode="after")
     def check(self) -> Self:
         """Refuse what petfleet refuses: JSON can hold halves of surrogate pairs, a file can not."""
+        if self.pet_name in _NO_ADDRESS:
+            raise ValueError(f"no address can name a pet called {self.pet_name}")
         self.handle()
         return self
 
     def handle(self, stored: PetHandle | None = None) -> PetHandle:
-        """Return it as a handle, with the keys that petfleet does not know of the one that is stored."""
-        last_active = int(time.time()) if self.last_active is None else self.last_active
+        """Return it as a handle; what it does not say, and petfleet does not know, is that of the stored one."""
+        now = self._received if stored is None else stored.last_active
+        last_active = now if self.last_active is None else self.last_active
         extra = {} if stored is None else stored.extra
         return PetHandle(self.pet_name, self.role, self.manifest_path, last_active, extra)
 

@@ -96,7 +96,8 @@ def answer(error: Exception) -> Problem:
 def install(app: FastAPI) -> None:
     """Have the application answer errors like this."""
     own: list[type[Exception]] = [PreconditionError, TooLargeError, RequestValidationError]
-    for kind in [*own, FleetError, OSError]:
+    # ValueError: a file may hold a fleet that would be too large in petfleet's layout, and so has no ETag.
+    for kind in [*own, FleetError, OSError, ValueError]:
         app.add_exception_handler(kind, _respond)
     app.add_exception_handler(HTTPException, _respond_http)
 

@@ -42,6 +42,7 @@ class BotApi:
         self.lost = 0  # messages that a killed bot was given, confirmed and did not answer
         self.open_connections: Callable[[], int] = lambda: 0
         self.retry_after: list[int] = []  # flood control: each refuses one message
+        self.too_old = False  # presses are answered too late
         self.confirming = asyncio.Event()  # cleared: an update is not confirmed, the request for more hangs
         self.confirming.set()
         self.answering = asyncio.Event()  # cleared: presses are not answered, the request hangs
@@ -197,11 +198,16 @@ class BotApi:
         if old | _content(params) == old:
             raise _RefusedError(400, "Bad Request: message is not modified: nothing of it is new")
         self.shown[old["message_id"]] = old | _content(params)
+        self._notify()
         return self.shown[old["message_id"]]
 
     async def _answer_callback_query(self, params: Params) -> Any:
         if len(params.get("text", "")) > 200:
             raise _RefusedError(400, "Bad Request: MESSAGE_TOO_LONG")
+        if self.too_old:
+            raise _RefusedError(
+                400, "Bad Request: query is too old and response timeout expired or query ID is invalid"
+            )
         await self.answering.wait()
         self._settle(params["callback_query_id"], params.get("text", ""))
         return True

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import runpy
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import WSMsgType, web
@@ -30,12 +33,19 @@ class Discord:
         self._sockets: list[web.WebSocketResponse] = []
         self._ids = itertools.count(10**17)
         self._sequence = itertools.count(2)
+        self._away = False
         self._changed = asyncio.Condition()
 
     async def until(self, state: Callable[[], object]) -> None:
         """Wait for a state that a request of the bot brings about."""
         async with self._changed:
             await self._changed.wait_for(state)
+
+    async def go_away(self) -> None:
+        """Refuse every connection from now on, and end those that there are."""
+        self._away = True
+        for socket in self._sockets:
+            await socket.close(code=1012)
 
     # --- people -------------------------------------------------------------------------------------------------------
 
@@ -67,9 +77,20 @@ class Discord:
         given = [{"name": option, "type": 3, "value": value} for option, value in options.items()]
         return {"id": known["id"], "name": name, "type": 1, "options": given}
 
+    async def begin(self, user: int, name: str, /, **options: str) -> str:
+        """Have a user give a command, and return the key of its answers once it was acknowledged."""
+        token = await self._interaction(user, 2, self._command(name, options))
+        await self.until(lambda: self.answers[token])
+        return token
+
     async def _interact(
         self, user: int, kind: int, data: dict[str, Any], *, answers: int = 2, **more: Any
     ) -> list[dict[str, Any]]:
+        token = await self._interaction(user, kind, data, **more)
+        await self.until(lambda: len(self.answers[token]) >= answers)
+        return self.answers[token]
+
+    async def _interaction(self, user: int, kind: int, data: dict[str, Any], **more: Any) -> str:
         token = f"token-{next(self._ids)}"
         await self._dispatch(
             "INTERACTION_CREATE",
@@ -92,8 +113,7 @@ class Discord:
                 **more,
             },
         )
-        await self.until(lambda: len(self.answers[token]) >= answers)
-        return self.answers[token]
+        return token
 
     async def _dispatch(self, event: str, data: dict[str, Any]) -> None:
         payload = {"op": 0, "t": event, "s": next(self._sequence), "d": data}
@@ -157,8 +177,10 @@ class Discord:
         return _json({"interaction": interaction})
 
     async def _follow_up(self, request: web.Request) -> web.Response:
-        content = await _body(request)
-        await self._noted(self.answers[request.match_info["token"]], content)
+        content, token = await _body(request), request.match_info["token"]
+        if not self.answers[token]:
+            raise web.HTTPNotFound  # nothing was acknowledged yet
+        await self._noted(self.answers[token], content)
         return _json(self._message("1", content))
 
     async def _send(self, request: web.Request) -> web.Response:
@@ -167,6 +189,8 @@ class Discord:
         return _json(self._message(channel, content))
 
     async def _gateway(self, request: web.Request) -> web.WebSocketResponse:
+        if self._away:
+            raise web.HTTPServiceUnavailable
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.send_json({"op": 10, "d": {"heartbeat_interval": 45_000}, "s": None, "t": None})
@@ -237,3 +261,24 @@ async def discord_service() -> AsyncIterator[Discord]:
         for socket in service._sockets:
             await socket.close()
         await runner.cleanup()
+
+
+def pretend(url: str) -> tuple[str, str]:
+    """Return what a client has to take for the addresses of Discord: of its API, and of its gateway."""
+    return f"{url}/api", url.replace("http", "ws", 1)
+
+
+def main(url: str) -> None:
+    """Run the bot, as its users start it, with that service for Discord."""
+    import discord
+    import yarl
+
+    discord.http.Route.BASE, gateway = pretend(url)
+    discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway)
+    examples = Path(__file__).parent.parent.parent / "examples"
+    sys.path.insert(0, str(examples))
+    runpy.run_path(str(examples / "discord_cog.py"), run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

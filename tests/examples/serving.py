@@ -83,7 +83,8 @@ def serving(root: Path, *options: str, workers: int = 4) -> Iterator[Server]:
 def _answering(process: subprocess.Popen[bytes], log: Path, workers: int) -> Server:
     def is_ready() -> bool:
         assert process.poll() is None, "the server has ended"
-        return log.read_text().count("Application startup complete.") >= workers
+        said = log.read_text()
+        return said.count("Application startup complete.") >= workers and " running on http" in said
 
     wait_until(is_ready, SECONDS)
     found = re.search(r"running on (http://127\.0\.0\.1:\d+) ", log.read_text())

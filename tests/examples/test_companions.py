@@ -202,6 +202,52 @@ async def test_an_answer_beside_a_release_comes_from_the_pet_that_is_active_then
         await companions.answer("u", "hello")
 
 
+async def test_a_pet_that_is_released_remembers_nothing_more(
+    companions: Companions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that it was just hearing is forgotten, too, and its user is told."""
+    await companions.adopt("u", "mira", "friend")
+    real = companions._active
+
+    async def released_after(user_id: str) -> Any:
+        found = await real(user_id)
+        await companions.release(user_id, "mira")
+        return found
+
+    monkeypatch.setattr(companions, "_active", released_after)
+    with pytest.raises(RefusedError, match=r"mira has just left\."):
+        await companions.answer("u", "my secret")
+    assert await companions.recall(per_pet_memory_key("u", "mira")) == []
+
+
+async def test_a_release_that_was_cut_off_is_done_when_it_is_said_again(
+    companions: Companions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no such pet any more, but what it was told was still there; what others know stays."""
+    for name in ("mira", "rex"):
+        await companions.adopt("u", name, "friend")
+        await companions.switch("u", name)
+        await companions.answer("u", f"for {name}")
+    await companions.store.remove("u", "mira")
+    with pytest.raises(RefusedError, match="You have no pet called mira"):
+        await companions.release("u", "mira")
+    assert await companions.recall(per_pet_memory_key("u", "mira")) == []
+    assert await companions.recall(per_pet_memory_key("u", "rex")) == ["for rex"]
+    real = FleetStore.load
+
+    async def adopted_before(store: FleetStore, user_id: str) -> Any:
+        monkeypatch.undo()
+        await companions.adopt("u", "mira", "friend")
+        await companions.switch("u", "mira")
+        await companions.answer("u", "for the new one")
+        return await real(store, user_id)
+
+    monkeypatch.setattr(FleetStore, "load", adopted_before)
+    with pytest.raises(RefusedError):
+        await companions.release("u", "mira")
+    assert await companions.recall(per_pet_memory_key("u", "mira")) == ["for the new one"]
+
+
 async def test_a_manifest_that_is_missing_is_an_error(companions: Companions, data: Path) -> None:
     """The pet is still in the fleet: that is no release but a loss, and is not passed over."""
     await companions.adopt("u", "mira", "friend")

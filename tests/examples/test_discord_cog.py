@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +19,8 @@ from filelock import FileLock
 
 import discord_cog
 from petfleet import FleetStore, fleet_path
-from tests.examples.discord_service import TOKEN, Discord, discord_service
+from tests.conftest import wait_until
+from tests.examples.discord_service import TOKEN, Discord, discord_service, pretend
 
 LIST = ["petfleet:choose:mira", "petfleet:choose:rex"]
 
@@ -38,9 +42,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Discord]:
     """A Discord that the client takes for the real one."""
     async with discord_service() as service:
-        monkeypatch.setattr(discord.http.Route, "BASE", f"{service.url}/api")
-        gateway = yarl.URL(service.url).with_scheme("ws")
-        monkeypatch.setattr(discord.gateway.DiscordWebSocket, "DEFAULT_GATEWAY", gateway)
+        base, gateway = pretend(service.url)
+        monkeypatch.setattr(discord.http.Route, "BASE", base)
+        monkeypatch.setattr(discord.gateway.DiscordWebSocket, "DEFAULT_GATEWAY", yarl.URL(gateway))
         yield service
 
 
@@ -87,16 +91,16 @@ async def test_a_users_day(service: Discord, data: Path) -> None:
     store = FleetStore(data / "fleets")
     async with running(service):
         assert "Adopt one" in await hears(service, 7, "hello?")
-        assert says(await service.command(7, "pets")) == "You have no pets yet: /adopt"
+        assert says(await service.command(7, "pets")) == "You have no pets yet. /adopt NAME ROLE"
         said = says(await service.command(7, "adopt", name="mira", role="@everyone's *friend*"))
-        assert said == "mira is yours now. It is your active pet."
+        assert said == "mira is yours now. Your active pet is mira."
         assert says(await service.command(7, "adopt", name="rex", role="guard")).endswith("Your active pet is mira.")
         assert "already" in says(await service.command(7, "adopt", name="rex", role="cook"))
         assert "one word" in says(await service.command(7, "adopt", name="../x", role="cook"))
         assert [pet.pet_name for pet in (await store.load("7")).pets] == ["mira", "rex"]
 
         answers = await service.command(7, "pets")
-        assert says(answers) == "▶ mira, @everyone's \\*friend\\*\n• rex, guard"
+        assert says(answers) == "Your pets:\n▶ mira, @everyone's \\*friend\\*\n• rex, guard"
         assert answers[1]["allowed_mentions"] == {"parse": []}
         assert buttons(answers[1]) == dict(zip(LIST, (3, 2), strict=True))
         first, edited = await service.press(7, LIST[1])
@@ -157,10 +161,12 @@ async def test_what_is_not_for_the_pets(service: Discord, data: Path) -> None:
         await service.write(7, "by a bot", author={"id": "7", "username": "u", "discriminator": "0", "bot": True})
         await hears(service, 7, "only once", id="1234")
         await hears(service, 7, "only once", id="1234")
+        assert await hears(service, 7, "") == "Pets understand text only."  # a picture
+        await service.write(7, "pinned", type=6)
         cog = bot.get_cog("Pets")
         assert isinstance(cog, discord_cog.Pets)
         assert await cog.companions.recall("pet::7::mira") == ["only once"]
-    assert len(service.sent["97"]) == 2
+    assert len(service.sent["97"]) == 3
 
 
 async def test_fifty_users_at_once(service: Discord, data: Path) -> None:
@@ -183,6 +189,58 @@ async def test_fifty_users_at_once(service: Discord, data: Path) -> None:
         assert set(re.findall(r"\bu\d+", " ".join(said))) == {me}
         fleet = await store.peek(str(100 + number))
         assert ([pet.pet_name for pet in fleet.pets], fleet.active_pet) == ([f"{me}-b"], f"{me}-b")
+
+
+@asynccontextmanager
+async def process(service: Discord, data: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the bot as a process until it is connected, and end it afterwards if it has not ended."""
+    before = service.identified
+    bot = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'exec "$0" -m tests.examples.discord_service "$1" 2>> "$2"'),
+        *(sys.executable, service.url, data.with_suffix(".log")),
+        env={**os.environ, "DISCORD_TOKEN": TOKEN, "PETFLEET_DATA": str(data)},
+    )
+    try:
+        await service.until(lambda: service.identified > before)
+        yield bot
+    finally:
+        if bot.returncode is None:
+            bot.kill()
+        await bot.wait()
+
+
+async def test_a_killed_bot_has_lost_nothing(service: Discord, data: Path) -> None:
+    """The process that is started in its place knows the pets, and what they were told."""
+    async with process(service, data) as bot:
+        await service.command(7, "adopt", name="mira", role="friend")
+        assert (await hears(service, 7, "good morning")).startswith("mira, your friend")
+        bot.kill()
+        await bot.wait()
+    async with process(service, data):
+        assert "good morning" in await hears(service, 7, "and now?")
+
+
+async def test_a_stopped_bot_answers_those_who_asked(service: Discord, data: Path) -> None:
+    """SIGTERM while a command waits for a lock and a message for nothing: both are answered, then it ends with 0."""
+    path = fleet_path("7", data / "fleets")
+    async with process(service, data) as bot:
+        await service.command(7, "adopt", name="mira", role="friend")
+        with FileLock(f"{path}.lock"):
+            token = await service.begin(7, "adopt", name="rex", role="guard")
+            bot.send_signal(signal.SIGTERM)
+            await service.until(lambda: len(service.answers[token]) > 1)
+        assert "busy" in service.answers[token][1]["content"]
+        assert await bot.wait() == 0
+
+
+async def test_a_bot_that_cannot_connect_is_stopped_at_once(service: Discord, data: Path) -> None:
+    """Discord is away, and the client waits before it tries again."""
+    async with process(service, data) as bot:
+        await service.go_away()
+        log = data.with_suffix(".log")
+        await asyncio.to_thread(wait_until, lambda: "Attempting a reconnect" in log.read_text())
+        bot.send_signal(signal.SIGTERM)
+        assert await bot.wait() == 0
 
 
 async def test_it_is_an_extension(service: Discord, data: Path) -> None:

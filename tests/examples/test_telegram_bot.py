@@ -76,7 +76,7 @@ async def test_start_says_what_the_bot_can_do(api: BotApi, user: int) -> None:
 
 async def test_adopt_writes_a_manifest_and_adds_the_pet(api: BotApi, user: int, data: Path) -> None:
     """A role may be several words; the first pet is active, the second is not."""
-    assert await api.ask(user, "/adopt mira wise <b>old</b> friend") == "mira is yours now. It is your active pet."
+    assert await api.ask(user, "/adopt mira wise <b>old</b> friend") == "mira is yours now. Your active pet is mira."
     assert await api.ask(user, "/adopt rex guard") == "rex is yours now. Your active pet is mira."
     fleet = await fleet_of(user, data)
     assert (names(fleet), fleet.active_pet) == (["mira", "rex"], "mira")
@@ -184,11 +184,11 @@ async def test_messages_of_one_user_are_handled_in_the_order_they_were_sent(api:
     texts = ["/adopt mira friend", "one", "two", "/release mira", "/adopt rex guard", "three"]
     answers = [await api.answered(number) for number in [api.say(user, text) for text in texts]]
     assert answers == [
-        "mira is yours now. It is your active pet.",
+        "mira is yours now. Your active pet is mira.",
         "mira, your friend: that is message 1 between us.",
         "mira, your friend: that is message 2 between us. Before that you said: one",
         "mira is free. You have no active pet now.",
-        "rex is yours now. It is your active pet.",
+        "rex is yours now. Your active pet is rex.",
         "rex, your guard: that is message 1 between us.",
     ]
 
@@ -216,10 +216,24 @@ async def test_a_failure_is_told_and_logged(api: BotApi, user: int, data: Path) 
     assert f"FleetFormatError: {path}, line 1" in log_of(data)
 
 
+async def test_a_press_from_before_a_long_stop_still_switches(api: BotApi, user: int, data: Path) -> None:
+    """Telegram takes no answer to it any more; the list shows what was done."""
+    await api.ask(user, "/adopt mira friend")
+    await api.ask(user, "/adopt rex guard")
+    shown, (_, rex) = await api.list_of(user)
+    api.too_old = True
+    try:
+        api.press(user, shown, rex)
+        await api.until(lambda: "▶ rex" in api.shown[shown]["text"])
+    finally:
+        api.too_old = False
+    assert (await fleet_of(user, data)).active_pet == "rex"
+
+
 async def test_flood_control_delays_an_answer(api: BotApi, user: int) -> None:
     """An answer that Telegram refuses for now is sent when it may be."""
     api.retry_after = [1]
-    assert await api.ask(user, "/adopt mira friend") == "mira is yours now. It is your active pet."
+    assert await api.ask(user, "/adopt mira friend") == "mira is yours now. Your active pet is mira."
     assert not api.retry_after
 
 
