@@ -7,7 +7,7 @@ import time
 from typing import Annotated, Self
 
 from fastapi import Path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from petfleet import PetFleet, PetHandle, dumps
 
@@ -15,10 +15,20 @@ from petfleet import PetFleet, PetHandle, dumps
 _USER_ID = r"^(?!\.{1,2}$)(?!.*::)[^/\x00-\x1f\x7f-\x9f]*[^/:\x00-\x1f\x7f-\x9f]$"
 
 UserId = Annotated[str, Path(json_schema_extra={"pattern": _USER_ID, "maxLength": 255})]
-# A browser takes "." and ".." out of every address, percent-encoded or not.
+# A browser takes these out of every address, percent-encoded or not.
 _NO_ADDRESS = (".", "..")
+
+
+def _addressed(name: str) -> str:
+    if name in _NO_ADDRESS:
+        raise ValueError(f"no address can name a pet called {name}")
+    return name
+
+
 PetName = Annotated[
-    str, Field(min_length=1, json_schema_extra={"not": {"enum": [*_NO_ADDRESS]}}, description="unique in the fleet")
+    str,
+    Field(min_length=1, json_schema_extra={"not": {"enum": [*_NO_ADDRESS]}}, description="unique in the fleet"),
+    AfterValidator(_addressed),
 ]
 
 
@@ -47,8 +57,6 @@ class NewPet(Request):
     @model_validator(mode="after")
     def check(self) -> Self:
         """Refuse what petfleet refuses: JSON can hold halves of surrogate pairs, a file can not."""
-        if self.pet_name in _NO_ADDRESS:
-            raise ValueError(f"no address can name a pet called {self.pet_name}")
         self.handle()
         return self
 
