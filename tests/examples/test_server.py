@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from filelock import FileLock
 
 from petfleet import FleetStore, PetFleet, PetHandle, disk, dumps, fleet_path
+from petfleet.watching import Watch
 from server import app as server
 from server.models import etag
 from tests.conftest import pet
@@ -283,3 +286,24 @@ async def test_a_disk_that_fails(
         patched.setattr(disk, "write_all", failing)
         told(await client.post("/users/u/pets", json=REX), status)
     assert len((await client.get("/users/u/fleet")).json()["pets"]) == 1
+
+
+async def test_a_watch_that_fails_at_once_is_asked_now_and_then(
+    store: FleetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread is to be had, a stream tells of it now and then, and does not take what is left."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def failing(watch: Watch) -> PetFleet:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(Watch, "__anext__", failing)
+    stream = server.events(store.watch("u"))
+    assert isinstance(stream, AsyncGenerator)
+    async with aclosing(stream) as events:
+        assert [(await anext(events)).event for _ in range(3)] == ["worker", "problem", "problem"]
+    assert slept == [1]
