@@ -215,7 +215,7 @@ def test_an_interrupted_import_leaves_whole_fleets_and_goes_on(root: Path, tmp_p
             process.kill()
     assert (process.returncode, "Traceback" in error) == (130, False), error
     found = fleets(root)
-    assert 100 <= len(found) < 2000
+    assert 100 - 64 <= len(found) < 2000  # of the directories that were there, 64 may have been without a fleet yet
     assert all(fleet == many[user_id] for user_id, fleet in found.items())
     assert list(root.glob("*/.*.tmp")) == []
     assert petfleet("import", file, "--root", root).out == f"{2000 - len(found):,} imported, {len(found):,} unchanged\n"
