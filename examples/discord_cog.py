@@ -31,7 +31,7 @@ LONGEST: Final = 2000  # characters of a message
 SILENT: Final = discord.AllowedMentions.none()  # a role may be "@everyone"
 
 
-class Choose(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"petfleet:choose:(?P<name>.+)"):
+class Choose(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"petfleet:choose:(?P<name>(?s:.+))"):
     """A pet's button. It carries the pet's name, so that it still works after the bot was started again."""
 
     def __init__(self, name: str, *, active: bool = False) -> None:
@@ -49,8 +49,7 @@ class Choose(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"petfleet
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         """Make a pet of whoever pressed it the active one, and show the list as it is now."""
         pets: Pets = interaction.client.get_cog("Pets")
-        pets.begin()
-        await interaction.response.defer()
+        await pets.take_turn(interaction)
         try:
             text, view = shown(await pets.companions.switch(str(interaction.user.id), self.name))
             await interaction.edit_original_response(content=text, view=view, allowed_mentions=SILENT)
@@ -61,8 +60,11 @@ class Choose(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"petfleet
 def shown(fleet: PetFleet) -> tuple[str, discord.ui.View]:
     """Return a list of pets, with a button for each."""
     view = discord.ui.View(timeout=None)
-    for pet in fleet.pets[:25]:  # companions.py allows fewer
-        view.add_item(Choose(pet.pet_name, active=pet.pet_name == fleet.active_pet))
+    # Discord refuses a whole message for a button twice, a name of over 80 characters, or more than 25 buttons. No such
+    # pets are adopted here, but the command line and other programs may add them.
+    names = [name for name in dict.fromkeys(pet.pet_name for pet in fleet.pets) if len(name) <= 80]
+    for name in names[:25]:
+        view.add_item(Choose(name, active=name == fleet.active_pet))
     return cut(listed(fleet)), view
 
 
@@ -85,47 +87,57 @@ class Pets(commands.Cog):
 
     def __init__(self, data: str | os.PathLike[str]) -> None:
         self.companions = Companions(data)
-        self._running: set[asyncio.Task[Any]] = set()
-
-    def begin(self) -> None:
-        """Have the bot wait for the present handler before it goes: discord.py would leave it half way."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._last: dict[int, asyncio.Task[Any]] = {}
 
     async def cog_load(self) -> None:
         """Open what pets need."""
         await self.companions.__aenter__()
 
     async def cog_unload(self) -> None:
-        """Let those be answered who asked; the bot is still connected."""
-        while self._running:
-            await asyncio.wait(self._running)
+        """Let those be answered who asked: the bot is still connected, and discord.py would leave them half way."""
+        while self._last:
+            await asyncio.wait(set(self._last.values()))
         await self.companions.__aexit__(None, None, None)
+
+    async def take_turn(self, interaction: discord.Interaction[Any]) -> None:
+        """Tell a user that the answer takes a moment, and go on when all that this user sent before is answered."""
+        before = self._begin(interaction.user.id)  # not after `defer`, since requests overtake each other
+        await interaction.response.defer(ephemeral=True)
+        if before is not None:
+            await asyncio.wait([before])
+
+    def _begin(self, user_id: int) -> asyncio.Task[Any] | None:
+        """Note that this task handles something a user sent, and return the one that handles what came before."""
+        task = asyncio.current_task()
+        assert task is not None
+        before, self._last[user_id] = self._last.get(user_id), task
+
+        def forget(done: asyncio.Task[Any]) -> None:
+            if self._last.get(user_id) is done:
+                del self._last[user_id]
+
+        task.add_done_callback(forget)
+        return before
 
     @app_commands.command()
     @app_commands.describe(name="one word", role="what it is to you")
     async def adopt(self, interaction: discord.Interaction[Any], name: str, role: str) -> None:
         """Gives you a pet."""
-        self.begin()
-        await interaction.response.defer(ephemeral=True)
+        await self.take_turn(interaction)
         fleet = await self.companions.adopt(str(interaction.user.id), name, role)
         await self._answer(interaction, f"{name} is yours now. {listening(fleet)}")
 
     @app_commands.command()
     async def pets(self, interaction: discord.Interaction[Any]) -> None:
         """Shows your pets; press one to talk to it."""
-        self.begin()
-        await interaction.response.defer(ephemeral=True)
+        await self.take_turn(interaction)
         text, view = shown(await self.companions.pets(str(interaction.user.id)))
         await interaction.followup.send(text, view=view, ephemeral=True, allowed_mentions=SILENT)
 
     @app_commands.command()
     async def release(self, interaction: discord.Interaction[Any], name: str) -> None:
         """Lets a pet go, with what it remembers."""
-        self.begin()
-        await interaction.response.defer(ephemeral=True)
+        await self.take_turn(interaction)
         fleet = await self.companions.release(str(interaction.user.id), name)
         await self._answer(interaction, f"{name} is free. {listening(fleet)}")
 
@@ -134,14 +146,16 @@ class Pets(commands.Cog):
         """Return the user's pets that begin like this; `peek` waits for nobody, as typing must not."""
         fleet = await self.companions.store.peek(str(interaction.user.id))
         found = [pet.pet_name for pet in fleet.pets if pet.pet_name.casefold().startswith(typed.casefold())]
-        return [app_commands.Choice(name=name, value=name) for name in found[:25]]
+        return [app_commands.Choice(name=name, value=name) for name in found if len(name) <= 100][:25]
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
         """Let the active pet answer what is written to the bot directly."""
         if message.author.bot or message.is_system() or not isinstance(message.channel, discord.DMChannel):
             return
-        self.begin()
+        before = self._begin(message.author.id)
+        if before is not None:
+            await asyncio.wait([before])
         try:
             if not message.content:
                 raise RefusedError("Pets understand text only.")
@@ -177,7 +191,8 @@ class Bot(commands.Bot):
 
     def __init__(self) -> None:
         # Direct messages come with their text although no privileged intent is asked for.
-        super().__init__(commands.when_mentioned, intents=discord.Intents(guilds=True, dm_messages=True))
+        # No prefix, no help: all that is written is for the pets.
+        super().__init__((), help_command=None, intents=discord.Intents(guilds=True, dm_messages=True))
 
     async def setup_hook(self) -> None:
         """Load the pets, and tell Discord of the commands."""
@@ -189,7 +204,8 @@ async def main(token: str) -> None:
     """Answer until SIGTERM or SIGINT."""
     async with Bot() as bot:
         serving = asyncio.create_task(bot.start(token))
-        for number in (signal.SIGTERM, signal.SIGINT):
+        # Windows has no such handlers: there Ctrl-C ends asyncio.run.
+        for number in () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGINT):
             # Not bot.close(): that does not end a wait for the next attempt to connect.
             asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
         with contextlib.suppress(asyncio.CancelledError):

@@ -27,6 +27,7 @@ class Discord:
         self.url = ""
         self.commands: list[dict[str, Any]] = []  # what the bot has told of its commands
         self.identified = 0
+        self.refused: list[str] = []  # what Discord would not have taken
         # By the token of an interaction: the acknowledgement, then what the bot sent or edited.
         self.answers: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self.sent: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)  # by channel
@@ -37,9 +38,10 @@ class Discord:
         self._changed = asyncio.Condition()
 
     async def until(self, state: Callable[[], object]) -> None:
-        """Wait for a state that a request of the bot brings about."""
+        """Wait for a state that a request of the bot brings about; fail if it asks for what is refused."""
         async with self._changed:
-            await self._changed.wait_for(state)
+            await self._changed.wait_for(lambda: self.refused or state())
+        assert not self.refused
 
     async def go_away(self) -> None:
         """Refuse every connection from now on, and end those that there are."""
@@ -140,10 +142,13 @@ class Discord:
 
     # --- what the bot asks for ----------------------------------------------------------------------------------------
 
-    async def _noted(self, notes: list[dict[str, Any]], content: dict[str, Any]) -> None:
+    async def _noted(self, notes: list[dict[str, Any]], content: dict[str, Any], *faults: str) -> None:
         async with self._changed:
+            self.refused += [f"{fault}: {content}" for fault in faults]
             notes.append(content)
             self._changed.notify_all()
+        if faults:
+            raise web.HTTPBadRequest(text='{"code": 50035, "message": "Invalid Form Body"}')
 
     async def _me(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == f"Bot {TOKEN}"
@@ -172,20 +177,21 @@ class Discord:
         return _json(self.commands)
 
     async def _acknowledge(self, request: web.Request) -> web.Response:
-        await self._noted(self.answers[request.match_info["token"]], await _body(request))
+        content, notes = await _body(request), self.answers[request.match_info["token"]]
+        proposed = [choice["value"] for choice in content.get("data", {}).get("choices", [])]
+        wrong = len(proposed) > 25 or not all(0 < len(value) <= 100 for value in proposed)
+        await self._noted(notes, content, *["acknowledged twice"] * bool(notes), *["choices"] * wrong)
         interaction = {"id": request.match_info["id"], "type": 2, "response_message_id": str(next(self._ids))}
         return _json({"interaction": interaction})
 
     async def _follow_up(self, request: web.Request) -> web.Response:
-        content, token = await _body(request), request.match_info["token"]
-        if not self.answers[token]:
-            raise web.HTTPNotFound  # nothing was acknowledged yet
-        await self._noted(self.answers[token], content)
+        content, notes = await _body(request), self.answers[request.match_info["token"]]
+        await self._noted(notes, content, *["not acknowledged"] * (not notes), *_faults(content))
         return _json(self._message("1", content))
 
     async def _send(self, request: web.Request) -> web.Response:
         content, channel = await _body(request), request.match_info["channel"]
-        await self._noted(self.sent[channel], content)
+        await self._noted(self.sent[channel], content, *_faults(content))
         return _json(self._message(channel, content))
 
     async def _gateway(self, request: web.Request) -> web.WebSocketResponse:
@@ -216,6 +222,21 @@ class Discord:
                         self.identified += 1
                         self._changed.notify_all()
         return socket
+
+
+def _faults(message: dict[str, Any]) -> list[str]:
+    """Return what is wrong with a message: Discord's limits, and that no text may mention anyone."""
+    rows = [row["components"] for row in message.get("components") or []]
+    buttons = [button for row in rows for button in row]
+    ids = [button["custom_id"] for button in buttons]
+    wrong = {
+        "text": not 0 < len(message["content"]) <= 2000,
+        "mentions": message.get("allowed_mentions") != {"parse": []},
+        "rows": len(rows) > 5 or any(len(row) > 5 for row in rows),
+        "labels": not all(0 < len(button["label"]) <= 80 for button in buttons),
+        "custom ids": len(set(ids)) < len(ids) or any(len(custom_id) > 100 for custom_id in ids),
+    }
+    return [fault for fault, is_there in wrong.items() if is_there]
 
 
 def _json(content: object) -> web.Response:

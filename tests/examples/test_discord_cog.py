@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import yarl
 from filelock import FileLock
 
 import discord_cog
-from petfleet import FleetStore, fleet_path
-from tests.conftest import wait_until
+from petfleet import FleetStore, PetFleet, fleet_path
+from tests.conftest import pet, wait_until
 from tests.examples.discord_service import TOKEN, Discord, discord_service, pretend
 
 LIST = ["petfleet:choose:mira", "petfleet:choose:rex"]
@@ -133,24 +133,77 @@ async def test_buttons_outlive_the_bot(service: Discord, data: Path) -> None:
     assert (await FleetStore(data / "fleets").load("7")).active_pet == "rex"
 
 
+async def test_a_button_is_for_whoever_presses_it(service: Discord, data: Path) -> None:
+    """Another user who gets at a list chooses among the own pets, and changes nothing of the list's owner."""
+    async with running(service):
+        for user in (7, 8):
+            for name in ("mira", "rex"):
+                await service.command(user, "adopt", name=name, role=f"{user}'s")
+        await service.command(7, "adopt", name="owned", role="7's")
+        assert (await service.press(8, LIST[1]))[1]["content"] == "Your pets:\n• mira, 8's\n▶ rex, 8's"
+        told = (await service.press(8, "petfleet:choose:owned"))[1]
+        assert (told["flags"], told["content"]) == (64, "You have no pet called owned any more.")
+    assert (await FleetStore(data / "fleets").load("7")).active_pet == "mira"
+
+
 async def test_a_held_lock_and_a_broken_file(service: Discord, data: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The user hears that it is busy after two seconds, in commands, buttons and messages; and is told of the other."""
-    path = fleet_path("7", data / "fleets")
+    paths = [fleet_path(f"{user}", data / "fleets") for user in (7, 8, 9)]
     async with running(service):
-        await service.command(7, "adopt", name="mira", role="friend")
-        with FileLock(f"{path}.lock"):
-            told = await asyncio.gather(
-                service.command(7, "release", name="mira"), service.press(7, LIST[0]), service.command(7, "pets")
-            )
-            assert {answers[1]["content"] for answers in told} == {
-                "Your pets are busy just now. Please try again in a moment."
-            }
-            assert "busy" in await hears(service, 7, "hello")
-            assert await service.typing(7, "release", "name", "") == ["mira"]
-        path.write_text("no TOML")
+        for user in (7, 8, 9):
+            await service.command(user, "adopt", name="mira", role="friend")
+        with ExitStack() as held:
+            for path in paths:
+                held.enter_context(FileLock(f"{path}.lock"))
+            told = asyncio.gather(service.command(7, "release", name="mira"), service.press(8, LIST[0]))
+            heard = asyncio.create_task(hears(service, 9, "hello"))
+            assert await service.typing(7, "release", "name", "") == ["mira"]  # who types waits for nobody
+            busy = "Your pets are busy just now. Please try again in a moment."
+            assert [await heard, *(answers[1]["content"] for answers in await told)] == [busy] * 3
+        paths[0].write_text("no TOML")
         assert "something went wrong" in says(await service.command(7, "pets"))
         assert "something went wrong" in await hears(service, 7, "hello")
     assert "FleetFormatError" in caplog.text
+
+
+async def test_what_discord_would_refuse(service: Discord, data: Path) -> None:
+    """Long answers are cut, and fleets that other programs made are listed with the buttons that are possible."""
+    long, odd = "n" * 101, "two\nlines"
+    pets = [pet(name) for name in (long, odd, "twin", "twin", *(f"pet{number}" for number in range(30)))]
+    await FleetStore(data / "fleets").save(PetFleet("8", pets, "twin"))
+    async with running(service):
+        await service.command(7, "adopt", name="mira", role="*" * 100)
+        for number in range(19):
+            await service.command(7, "adopt", name=f"{'x' * 30}{number}", role="*" * 100)
+        assert len(says(await service.command(7, "pets"))) == 2000
+        assert len(await hears(service, 7, "remember " + "text" * 497)) == 2000
+
+        _, answer = await service.command(8, "pets")
+        assert f"{long}, friend" in answer["content"]
+        assert list(buttons(answer))[:3] == [f"petfleet:choose:{name}" for name in (odd, "twin", "pet0")]
+        assert len(buttons(answer)) == 25
+        assert "▶ two" in (await service.press(8, f"petfleet:choose:{odd}"))[1]["content"]
+        assert len(await service.typing(8, "release", "name", "")) == 25
+
+
+async def test_what_a_user_sends_is_done_in_its_order(service: Discord, data: Path) -> None:
+    """Whatever waits; and a bot that is closed answers first what was begun."""
+    async with running(service) as bot:
+        await service.command(7, "adopt", name="mira", role="friend")
+        with FileLock(f"{fleet_path('7', data / 'fleets')}.lock"):
+            adopting = await service.begin(7, "adopt", name="rex", role="guard")
+            for text in ("one", "two", "three"):
+                await service.write(7, text)
+            releasing = await service.begin(7, "release", name="mira")
+            closing = asyncio.create_task(bot.close())
+        await closing
+    assert service.answers[adopting][1]["content"] == "rex is yours now. Your active pet is mira."
+    assert service.answers[releasing][1]["content"] == "mira is free. Your active pet is rex."
+    assert [message["content"] for message in service.sent["97"]] == [
+        "mira, your friend: that is message 1 between us.",
+        "mira, your friend: that is message 2 between us. Before that you said: one",
+        "mira, your friend: that is message 3 between us. Before that you said: two",
+    ]
 
 
 async def test_what_is_not_for_the_pets(service: Discord, data: Path) -> None:
@@ -163,10 +216,11 @@ async def test_what_is_not_for_the_pets(service: Discord, data: Path) -> None:
         await hears(service, 7, "only once", id="1234")
         assert await hears(service, 7, "") == "Pets understand text only."  # a picture
         await service.write(7, "pinned", type=6)
+        await hears(service, 8, "<@42> help")
         cog = bot.get_cog("Pets")
         assert isinstance(cog, discord_cog.Pets)
         assert await cog.companions.recall("pet::7::mira") == ["only once"]
-    assert len(service.sent["97"]) == 3
+    assert (len(service.sent["97"]), len(service.sent["98"])) == (3, 1)
 
 
 async def test_fifty_users_at_once(service: Discord, data: Path) -> None:
