@@ -296,6 +296,7 @@ def main(url: str) -> None:
 
     discord.http.Route.BASE, gateway = pretend(url)
     discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway)
+    discord.client.ExponentialBackoff.delay = lambda self: 3600  # an hour until it tries to connect again
     examples = Path(__file__).parent.parent.parent / "examples"
     sys.path.insert(0, str(examples))
     runpy.run_path(str(examples / "discord_cog.py"), run_name="__main__")
