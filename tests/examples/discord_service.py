@@ -7,6 +7,7 @@ import itertools
 import json
 import runpy
 import sys
+import unittest.mock
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -296,7 +297,8 @@ def main(url: str) -> None:
 
     discord.http.Route.BASE, gateway = pretend(url)
     discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway)
-    discord.client.ExponentialBackoff.delay = lambda self: 3600  # an hour until it tries to connect again
+    # An hour until it tries to connect again.
+    unittest.mock.patch("discord.client.ExponentialBackoff.delay", return_value=3600).start()
     examples = Path(__file__).parent.parent.parent / "examples"
     sys.path.insert(0, str(examples))
     runpy.run_path(str(examples / "discord_cog.py"), run_name="__main__")
