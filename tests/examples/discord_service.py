@@ -27,7 +27,7 @@ class Discord:
     def __init__(self) -> None:
         self.url = ""
         self.commands: list[dict[str, Any]] = []  # what the bot has told of its commands
-        self.identified = 0
+        self.identified = self.intents = 0
         self.refused: list[str] = []  # what Discord would not have taken
         # By the token of an interaction: the acknowledgement, then what the bot sent or edited.
         self.answers: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -72,7 +72,8 @@ class Discord:
 
     async def write(self, user: int, text: str, **more: Any) -> None:
         """Have a user write a message, in private if to no guild."""
-        message = {**self._message(f"9{user}", {"content": text}), "author": _user(user)}
+        assert "guild_id" in more or self.intents & 1 << 12  # or Discord tells the bot of no private message
+        message = {**self._message(f"9{user}", {"content": text}), "author": person(user)}
         await self._dispatch("MESSAGE_CREATE", message | more)
 
     def _command(self, name: str, options: dict[str, str]) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class Discord:
                 "version": 1,
                 "token": token,
                 "data": data,
-                "user": _user(user),
+                "user": person(user),
                 "channel_id": f"9{user}",
                 "locale": "en-GB",
                 "channel": {"id": f"9{user}", "type": 1, "recipients": []},
@@ -204,10 +205,11 @@ class Discord:
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 continue
-            match json.loads(message.data)["op"]:
-                case 1:
+            match json.loads(message.data):
+                case {"op": 1}:
                     await socket.send_json({"op": 11, "d": None, "s": None, "t": None})
-                case 2:
+                case {"op": 2, "d": {"intents": intents}}:
+                    self.intents = intents
                     ready: dict[str, Any] = {
                         "v": 10,
                         "user": _BOT,
@@ -251,7 +253,8 @@ async def _body(request: web.Request) -> dict[str, Any]:
     return dict(json.loads(str((await request.post())["payload_json"])))
 
 
-def _user(number: int) -> dict[str, Any]:
+def person(number: int) -> dict[str, Any]:
+    """Return a user as Discord tells of one."""
     return {"id": str(number), "username": f"user{number}", "discriminator": "0", "avatar": None, "global_name": None}
 
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 import discord_cog
 from petfleet import FleetStore, PetFleet, fleet_path
 from tests.conftest import pet, wait_until
-from tests.examples.discord_service import TOKEN, Discord, discord_service, pretend
+from tests.examples.discord_service import TOKEN, Discord, discord_service, person, pretend
 
 LIST = ["petfleet:choose:mira", "petfleet:choose:rex"]
 
@@ -50,7 +50,7 @@ async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Discord]:
 
 @asynccontextmanager
 async def running(service: Discord) -> AsyncIterator[discord_cog.Bot]:
-    """Run the bot until it is ready, and stop it afterwards."""
+    """Run the bot, once Discord knows it, and stop it afterwards."""
     before = service.identified
     async with discord_cog.Bot() as bot:
         running = asyncio.create_task(bot.start(TOKEN))
@@ -58,7 +58,6 @@ async def running(service: Discord) -> AsyncIterator[discord_cog.Bot]:
         await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             await running  # it failed
-        await bot.wait_until_ready()
         yield bot
     await running
 
@@ -129,7 +128,7 @@ async def test_buttons_outlive_the_bot(service: Discord, data: Path) -> None:
         assert (await service.press(7, LIST[1]))[1]["content"].endswith("▶ rex, friend")
         await service.command(7, "release", name="mira")
         first, told = await service.press(7, LIST[0])
-        assert (first["type"], told["content"]) == (6, "You have no pet called mira any more.")
+        assert (first["type"], told["flags"], told["content"]) == (6, 64, "You have no pet called mira any more.")
     assert (await FleetStore(data / "fleets").load("7")).active_pet == "rex"
 
 
@@ -191,14 +190,25 @@ async def test_what_a_user_sends_is_done_in_its_order(service: Discord, data: Pa
     async with running(service) as bot:
         await service.command(7, "adopt", name="mira", role="friend")
         with FileLock(f"{fleet_path('7', data / 'fleets')}.lock"):
-            adopting = await service.begin(7, "adopt", name="rex", role="guard")
+            # The messages come before these two commands are acknowledged, the first of which needs no lock.
+            sent = [
+                asyncio.create_task(service.command(7, "adopt", name=name, role="guard")) for name in ("a b", "rex")
+            ]
+            await asyncio.sleep(0)
             for text in ("one", "two", "three"):
                 await service.write(7, text)
-            releasing = await service.begin(7, "release", name="mira")
+            sent.append(asyncio.create_task(service.command(7, "release", name="mira")))
+            # All are acknowledged, and the first is done; then one more request, so that its task has ended, too.
+            await service.until(lambda: sum(map(len, service.answers.values())) == 2 + 2 + 1 + 1)
+            await service.typing(7, "release", "name", "")
             closing = asyncio.create_task(bot.close())
+            while bot.get_cog("Pets"):  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0)
+        refused, adopted, released = [says(answers) for answers in await asyncio.gather(*sent)]
         await closing
-    assert service.answers[adopting][1]["content"] == "rex is yours now. Your active pet is mira."
-    assert service.answers[releasing][1]["content"] == "mira is free. Your active pet is rex."
+    assert "one word" in refused
+    assert adopted == "rex is yours now. Your active pet is mira."
+    assert released == "mira is free. Your active pet is rex."
     assert [message["content"] for message in service.sent["97"]] == [
         "mira, your friend: that is message 1 between us.",
         "mira, your friend: that is message 2 between us. Before that you said: one",
@@ -206,12 +216,12 @@ async def test_what_a_user_sends_is_done_in_its_order(service: Discord, data: Pa
     ]
 
 
-async def test_what_is_not_for_the_pets(service: Discord, data: Path) -> None:
-    """Messages in guilds and of bots are not answered; one that comes twice is remembered once."""
+async def test_what_is_not_for_the_pets(service: Discord, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Messages in guilds and of bots are not answered; what comes twice is remembered once; no text is a command."""
     async with running(service) as bot:
         await service.command(7, "adopt", name="mira", role="friend")
         await service.write(7, "to all", guild_id="77")
-        await service.write(7, "by a bot", author={"id": "7", "username": "u", "discriminator": "0", "bot": True})
+        await service.write(7, "by a bot", author=person(7) | {"bot": True})
         await hears(service, 7, "only once", id="1234")
         await hears(service, 7, "only once", id="1234")
         assert await hears(service, 7, "") == "Pets understand text only."  # a picture
@@ -221,6 +231,7 @@ async def test_what_is_not_for_the_pets(service: Discord, data: Path) -> None:
         assert isinstance(cog, discord_cog.Pets)
         assert await cog.companions.recall("pet::7::mira") == ["only once"]
     assert (len(service.sent["97"]), len(service.sent["98"])) == (3, 1)
+    assert caplog.messages == []  # the client logs and drops a message that the stand-in made badly
 
 
 async def test_fifty_users_at_once(service: Discord, data: Path) -> None:
@@ -304,4 +315,6 @@ async def test_it_is_an_extension(service: Discord, data: Path) -> None:
         assert {command.name for command in bot.tree.get_commands()} == {"adopt", "pets", "release"}
         await bot.unload_extension("discord_cog")
         assert bot.tree.get_commands() == []
-    assert (data / "memory.sqlite").exists()
+        assert bot._connection._view_store._dynamic_items == {}  # nothing public tells whether buttons are still taken
+        assert (data / "memory.sqlite").exists()
+        assert not (data / "memory.sqlite-wal").exists()  # it is closed
