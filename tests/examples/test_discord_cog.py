@@ -165,6 +165,18 @@ async def test_a_held_lock_and_a_broken_file(service: Discord, data: Path, caplo
     assert "FleetFormatError" in caplog.text
 
 
+async def test_a_check_of_the_bots_own(service: Discord, data: Path) -> None:
+    """What a check refuses before the pets are asked is answered, too."""
+    async with running(service) as bot:
+        adopt = bot.tree.get_command("adopt")
+        assert isinstance(adopt, discord.app_commands.Command)
+        adopt.add_check(lambda interaction: False)
+        token = await service.begin(7, "adopt", name="mira", role="friend")
+        (answer,) = service.answers[token]
+        assert (answer["type"], answer["data"]["flags"]) == (4, 64)
+        assert "something went wrong" in answer["data"]["content"]
+
+
 async def test_what_discord_would_refuse(service: Discord, data: Path) -> None:
     """Long answers are cut, and fleets that other programs made are listed with the buttons that are possible."""
     long, odd = "n" * 101, "two\nlines"
