@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Header, Response
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from petfleet import FleetError, FleetStore, PetFleet
@@ -44,13 +44,21 @@ async def every_answer(response: Response) -> None:
     response.headers["Cache-Control"] = "no-cache"
 
 
+class AnyText(PathConvertor):
+    """What `path` takes, and line breaks: without them a DELETE of `mira%0A` would remove mira."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any", AnyText())
+
 app = FastAPI(
     title="petfleet",
     description="Users' fleets of pets. No authentication: for 127.0.0.1 only.",
     version="1",
     lifespan=lifespan,
     dependencies=[Depends(every_answer)],
-    responses=described(400, 422, 500, 503),
+    responses=described(400, 422, 500, 503, 507),
 )
 install(app)
 # A page from elsewhere whose name was made to mean 127.0.0.1 would be allowed to do anything. (Under its own name it
@@ -66,7 +74,7 @@ async def changed(
     """Apply a change if the fleet is still one that If-Match names, which is decided under the user's lock."""
 
     def checked(stored: PetFleet) -> PetFleet:
-        if if_match is not None and if_match.strip() != "*" and not names(if_match, etag(stored)):
+        if if_match not in (None, "*") and etag(stored) not in tags(if_match):
             raise PreconditionError(412, "read the fleet again")
         return change(stored)
 
@@ -80,9 +88,9 @@ async def changed(
     return fleet
 
 
-def names(header: str, tag: str) -> bool:
-    """Return whether an If-Match header names an ETag; weak ones name nothing."""
-    return tag in re.findall(r'(?:W/)?"[^"]*"', header)
+def tags(header: str) -> list[str]:
+    """Return the ETags in a header; our own hold no comma, and what is malformed is equal to none of them."""
+    return [tag.strip() for tag in header.split(",")]
 
 
 @app.get(
@@ -95,13 +103,13 @@ async def read(
 ) -> Fleet | Response:
     """Return a user's fleet; an unknown user's is empty."""
     fleet = await store.load(user_id)
-    response.headers["ETag"] = etag(fleet)
-    if if_none_match is not None and (if_none_match == "*" or names(if_none_match.replace("W/", ""), etag(fleet))):
+    tag = response.headers["ETag"] = etag(fleet)
+    if if_none_match is not None and not {"*", tag, f"W/{tag}"}.isdisjoint(tags(if_none_match)):
         return Response(status_code=304, headers=response.headers)
     return Fleet.of(fleet)
 
 
-@app.put("/users/{user_id}/fleet", responses=described(412, 428, 507))
+@app.put("/users/{user_id}/fleet", responses=described(412, 428))
 async def replace(user_id: UserId, fleet: NewFleet, response: Response, if_match: IfMatch = None) -> Fleet:
     """Store a whole fleet in the place of the one that If-Match names."""
     if if_match is None:
@@ -109,7 +117,7 @@ async def replace(user_id: UserId, fleet: NewFleet, response: Response, if_match
     return Fleet.of(await changed(user_id, if_match, response, fleet.replacing))
 
 
-@app.post("/users/{user_id}/pets", status_code=201, responses=described(409, 412, 507))
+@app.post("/users/{user_id}/pets", status_code=201, responses=described(409, 412))
 async def add(user_id: UserId, pet: NewPet, response: Response, if_match: IfMatch = None) -> Pet:
     """Add a pet; the first one becomes active."""
     handle = pet.handle()
@@ -117,13 +125,13 @@ async def add(user_id: UserId, pet: NewPet, response: Response, if_match: IfMatc
     return Pet.of(handle)
 
 
-@app.put("/users/{user_id}/active", responses=described(404, 412, 507))
+@app.put("/users/{user_id}/active", responses=described(404, 412))
 async def switch(user_id: UserId, choice: Choice, response: Response, if_match: IfMatch = None) -> Fleet:
     """Make a pet the active one."""
     return Fleet.of(await changed(user_id, if_match, response, lambda fleet: fleet.with_active(choice.pet_name)))
 
 
-@app.get("/users/{user_id}/pets/{pet_name:path}", responses=described(404))
+@app.get("/users/{user_id}/pets/{pet_name:any}", responses=described(404))
 async def read_pet(user_id: UserId, pet_name: str, response: Response) -> Pet:
     """Return one pet."""
     fleet = await store.load(user_id)
@@ -131,7 +139,7 @@ async def read_pet(user_id: UserId, pet_name: str, response: Response) -> Pet:
     return Pet.of(fleet.pet(pet_name))
 
 
-@app.delete("/users/{user_id}/pets/{pet_name:path}", status_code=204, responses=described(404, 412, 507))
+@app.delete("/users/{user_id}/pets/{pet_name:any}", status_code=204, responses=described(404, 412))
 async def remove(user_id: UserId, pet_name: str, response: Response, if_match: IfMatch = None) -> None:
     """Remove a pet; if it was active, the first of the others becomes active."""
     await changed(user_id, if_match, response, lambda fleet: fleet.without_pet(pet_name))
@@ -165,4 +173,6 @@ async def events(watch: Annotated[Watch, Depends(watched)]) -> AsyncIterator[Ser
 @app.get("/", include_in_schema=False)
 async def page() -> FileResponse:
     """Return the page that shows a user's fleet live."""
-    return FileResponse(Path(__file__).with_name("page.html"), media_type="text/html")
+    # In a frame of a page from elsewhere, a click there could be a click here.
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'none'"}
+    return FileResponse(Path(__file__).with_name("page.html"), media_type="text/html", headers=headers)

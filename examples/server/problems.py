@@ -119,4 +119,5 @@ async def _respond_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _response(problem: Problem, headers: dict[str, str]) -> JSONResponse:
+    headers["Cache-Control"] = "no-store"  # a 404 may be stored otherwise, and the pet be there a moment later
     return JSONResponse(problem.model_dump(), problem.status, headers, "application/problem+json")

@@ -39,6 +39,7 @@ def told(answer: httpx.Response, status: int) -> dict[str, Any]:
     """Return the problem that an answer tells of."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
     problem = answer.json()
     assert problem.keys() == {"status", "title", "detail"}
     assert problem["status"] == status
@@ -81,7 +82,7 @@ async def test_a_pets_life(client: httpx.AsyncClient, store: FleetStore) -> None
     assert answer.headers["etag"] == (await client.get("/users/ada/fleet")).headers["etag"]
 
 
-@pytest.mark.parametrize("name", ["a/b", "...", "100%", "a b", "ö?&#", "\u202e", "x/events", "-"])
+@pytest.mark.parametrize("name", ["a/b", "...", "100%", "a b", "ö?&#", "\u202e", "x/events", "-", "a\nb", "\n", "x\n"])
 async def test_any_pet_name_has_an_address(client: httpx.AsyncClient, name: str) -> None:
     """Percent-encoded, whatever it is."""
     assert (await client.post("/users/ada/pets", json={**MIRA, "pet_name": name})).status_code == 201
@@ -92,6 +93,14 @@ async def test_any_pet_name_has_an_address(client: httpx.AsyncClient, name: str)
 
 def _quoted(name: str) -> str:
     return "".join(f"%{byte:02X}" for byte in name.encode())
+
+
+async def test_a_line_break_makes_another_name(client: httpx.AsyncClient) -> None:
+    """Who asks for `mira` and a line break neither gets nor removes mira."""
+    await client.post("/users/ada/pets", json=MIRA)
+    for method in ("GET", "DELETE"):
+        told(await client.request(method, "/users/ada/pets/mira%0A"), 404)
+    assert (await client.get("/users/ada/pets/mira")).json() == MIRA
 
 
 async def test_what_is_not_there(client: httpx.AsyncClient) -> None:
@@ -132,7 +141,8 @@ async def test_a_whole_fleet_needs_if_match(client: httpx.AsyncClient, store: Fl
         {"colour": "red"},
         {},
     )
-    for tag in (old, '"other"', f"W/{answer.headers['etag']}", "no tag", ""):
+    new = answer.headers["etag"]
+    for tag in (old, '"other"', f"W/{new}", f"w/{new}", f"x{new}", f'"{new}', new[:-1], f'"a" {new}', "no tag", ""):
         told(await client.put("/users/u/fleet", json={"pets": []}, headers={"If-Match": tag}), 412)
     assert await store.load("u") == stored
     answer = await client.put("/users/u/fleet", json={"pets": []}, headers={"If-Match": "*"})
@@ -206,7 +216,7 @@ async def test_a_fleet_that_is_too_large(client: httpx.AsyncClient, root: Path) 
     assert "16" in told(await client.put("/users/ada/fleet", json=body, headers={"If-Match": "*"}), 422)["detail"]
 
 
-@pytest.mark.parametrize("user", ["a%00b", "a::b", "a:", "x" * 256, "%C3%BC" * 128])
+@pytest.mark.parametrize("user", ["a%00b", "a%0A", "%2E%2E", "a::b", "a:", "x" * 256, "%C3%BC" * 128])
 async def test_impossible_user_ids(client: httpx.AsyncClient, root: Path, user: str) -> None:
     """422 for every call, the stream included, before anything is made."""
     for answer in (
@@ -226,6 +236,8 @@ async def test_bodies_that_cannot_be_read(client: httpx.AsyncClient) -> None:
     """422 for what is no JSON, or does not say that it is: a form of a foreign page is one; 400 for absurd numbers."""
     for content, kind in ((b"{", "application/json"), (json.dumps(MIRA).encode(), "text/plain")):
         told(await client.post("/users/ada/pets", content=content, headers={"Content-Type": kind}), 422)
+    # A browser asks no one before it sends a body of no kind, either.
+    told(await client.post("/users/ada/pets", content=json.dumps(MIRA)), 422)
     digits = b'{"last_active": ' + b"9" * 5000 + b"}"
     told(await client.post("/users/ada/pets", content=digits, headers={"Content-Type": "application/json"}), 400)
 
@@ -234,6 +246,13 @@ async def test_another_host_name(client: httpx.AsyncClient) -> None:
     """A page from elsewhere whose name was made to mean 127.0.0.1 reads nothing."""
     assert (await client.get("/users/ada/fleet", headers={"Host": "evil.example"})).status_code == 400
     assert (await client.get("/users/ada/fleet", headers={"Host": "localhost:8000"})).status_code == 200
+
+
+async def test_the_page_is_in_no_frame(client: httpx.AsyncClient) -> None:
+    """A page from elsewhere shows it in none of its own, where a click might be meant for something else."""
+    answer = await client.get("/")
+    assert answer.headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert answer.headers["cache-control"] == "no-cache"
 
 
 async def test_a_held_lock(client: httpx.AsyncClient, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,6 +305,21 @@ async def test_a_disk_that_fails(
         patched.setattr(disk, "write_all", failing)
         told(await client.post("/users/u/pets", json=REX), status)
     assert len((await client.get("/users/u/fleet")).json()["pets"]) == 1
+
+
+async def test_a_change_that_may_not_last(
+    client: httpx.AsyncClient, store: FleetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 when the directory cannot be synced, and what to do: the next call says whether it was done."""
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    await store.add("u", pet("mira"))
+    with monkeypatch.context() as patched:
+        patched.setattr(disk.Directory, "sync", failing)
+        assert "read the fleet again" in told(await client.post("/users/u/pets", json=REX), 500)["detail"]
+    assert (await client.get("/users/u/pets/rex")).json() == REX
 
 
 async def test_a_watch_that_fails_at_once_is_asked_now_and_then(

@@ -262,17 +262,22 @@ async def test_a_held_lock(server: Server, root: Path) -> None:
         assert await added(http, "held", "rex") == 201
 
 
-def inotify(server: Server) -> int:
-    """Return how many workers have the system tell them of changes."""
-    return sum(any(map(is_inotify, Path(f"/proc/{worker}/fd").iterdir())) for worker in server.worker_pids())
+def descriptors(server: Server, kind: str) -> int:
+    """Return how many descriptors of a kind the workers have open, as /proc/<pid>/fd calls it."""
+    open_now = [entry for worker in server.worker_pids() for entry in Path(f"/proc/{worker}/fd").iterdir()]
+    return sum(_meaning(entry).startswith(kind) for entry in open_now)
 
 
-def is_inotify(descriptor: Path) -> bool:
-    """Return whether an entry of /proc/<pid>/fd is what tells of changes."""
+def _meaning(entry: Path) -> str:
     try:
-        return os.readlink(descriptor) == "anon_inode:inotify"
+        return os.readlink(entry)
     except FileNotFoundError:
-        return False  # closed a moment ago
+        return ""  # closed a moment ago
+
+
+def inotify(server: Server) -> int:
+    """Return how often workers have the system tell them of changes."""
+    return descriptors(server, "anon_inode:inotify")
 
 
 async def test_streams_that_are_left(server: Server) -> None:
@@ -294,8 +299,9 @@ def sent(server: Server, request: bytes) -> None:
 
 
 async def test_clients_that_hang_up(server: Server, root: Path) -> None:
-    """In the middle of a body nothing happens; after it the change happens whole or not at all; the server goes on."""
+    """Half a request does nothing, a whole one all or nothing; no worker keeps a connection, and the server goes on."""
     store = FleetStore(root)
+    connections = descriptors(server, "socket:")
     for number in range(40):
         content = json.dumps(body(f"pet-{number}")).encode()
         head = "POST /users/gone/pets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
@@ -307,8 +313,9 @@ async def test_clients_that_hang_up(server: Server, root: Path) -> None:
         whole = [body(f"pet-{number}") for number in range(1, 40, 2)]
         assert all(each in [*whole, body("last")] for each in fleet["pets"])
         assert (await store.load("gone")).pet("last")
-        assert len(server.worker_pids()) == 4
-        assert server.started() == 4
+    await until(lambda: descriptors(server, "socket:") <= connections)
+    assert len(server.worker_pids()) == 4
+    assert server.started() == 4
 
 
 def state(pid: int) -> str:
