@@ -118,6 +118,13 @@ async def test_what_is_not_there(client: httpx.AsyncClient) -> None:
     assert told(await client.get("/nothing"), 404)["title"] == "Not Found"
 
 
+async def test_a_method_that_is_not_there(client: httpx.AsyncClient) -> None:
+    """405, with all methods of that address."""
+    answer = await client.patch("/users/ada/fleet")
+    assert told(answer, 405)["title"] == "Method Not Allowed"
+    assert answer.headers["allow"] == "GET, PUT"
+
+
 async def test_a_name_twice(client: httpx.AsyncClient, store: FleetStore) -> None:
     """409, and the first one stays."""
     await client.post("/users/ada/pets", json=MIRA)
@@ -149,6 +156,15 @@ async def test_a_whole_fleet_needs_if_match(client: httpx.AsyncClient, store: Fl
     assert answer.json() == {"user_id": "u", "pets": [], "active_pet": None}
 
 
+async def test_a_time_that_is_not_said(client: httpx.AsyncClient) -> None:
+    """A pet that was there keeps its own when the whole fleet is stored; a new one was active just now."""
+    await client.post("/users/ada/pets", json=MIRA)
+    body = {"pets": [{key: each[key] for key in each if key != "last_active"} for each in (MIRA, REX)]}
+    pets = (await client.put("/users/ada/fleet", json=body, headers={"If-Match": "*"})).json()["pets"]
+    assert pets[0] == MIRA
+    assert pets[1]["last_active"] > 1_700_000_001
+
+
 @pytest.mark.parametrize("call", ["add", "switch", "remove"])
 async def test_every_change_heeds_if_match(client: httpx.AsyncClient, store: FleetStore, call: str) -> None:
     """412 for another fleet's ETag, and nothing has changed."""
@@ -171,6 +187,7 @@ async def test_what_the_client_has_already(client: httpx.AsyncClient) -> None:
     for value in (tag, f"W/{tag}", f'"x", {tag}', "*"):
         answer = await client.get("/users/ada/fleet", headers={"If-None-Match": value})
         assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+        assert answer.headers["cache-control"] == "no-cache"
     await client.post("/users/ada/pets", json=MIRA)
     assert (await client.get("/users/ada/fleet", headers={"If-None-Match": tag})).status_code == 200
 
@@ -320,6 +337,20 @@ async def test_a_change_that_may_not_last(
         patched.setattr(disk.Directory, "sync", failing)
         assert "read the fleet again" in told(await client.post("/users/u/pets", json=REX), 500)["detail"]
     assert (await client.get("/users/u/pets/rex")).json() == REX
+
+
+async def test_a_worker_that_stops_closes_its_store(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so waits for the commits under way."""
+    closed: list[FleetStore] = []
+
+    async def aclose(store: FleetStore) -> None:
+        closed.append(store)
+
+    monkeypatch.setattr(FleetStore, "aclose", aclose)
+    monkeypatch.setattr(server, "store", FleetStore(root))
+    async with server.lifespan(server.app):
+        assert closed == []
+    assert closed == [server.store]
 
 
 async def test_a_watch_that_fails_at_once_is_asked_now_and_then(
