@@ -23,7 +23,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import aiofiles
 import aiofiles.os
@@ -87,6 +87,35 @@ def listed(fleet: PetFleet) -> str:
 def listening(fleet: PetFleet) -> str:
     """Return which pet hears the next message, in words."""
     return f"Your active pet is {fleet.active_pet}." if fleet.active_pet else "You have no active pet now."
+
+
+class Turns:
+    """Each user's messages are handled one after another, as they were sent, and all before the bot stops.
+
+    Neither aiogram nor discord.py does that by itself: they give each message a task of its own, and leave it half way.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, asyncio.Task[Any]] = {}
+
+    def begin(self, user_id: int) -> asyncio.Task[Any] | None:
+        """Note that this task handles something a user sent; return the one, if any, to wait for first."""
+        task = asyncio.current_task()
+        assert task is not None
+        before, self._last[user_id] = self._last.get(user_id), task
+
+        def forget(done: asyncio.Task[Any]) -> None:
+            if self._last.get(user_id) is done:
+                del self._last[user_id]
+
+        # When the task has ended, and not just the handler: errors are answered after that.
+        task.add_done_callback(forget)
+        return before if before is not task else None  # it is where one task handles all
+
+    async def finish(self) -> None:
+        """Wait until all that was begun is answered."""
+        while self._last:
+            await asyncio.wait(set(self._last.values()))
 
 
 class Companions:

@@ -24,7 +24,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from companions import Companions, RefusedError, excuse, listed, listening
+from companions import Companions, RefusedError, Turns, excuse, listed, listening
 from petfleet import PetFleet
 
 LONGEST: Final = 2000  # characters of a message
@@ -87,7 +87,7 @@ class Pets(commands.Cog):
 
     def __init__(self, data: str | os.PathLike[str]) -> None:
         self.companions = Companions(data)
-        self._last: dict[int, asyncio.Task[Any]] = {}
+        self._turns = Turns()
 
     async def cog_load(self) -> None:
         """Open what pets need."""
@@ -95,29 +95,15 @@ class Pets(commands.Cog):
 
     async def cog_unload(self) -> None:
         """Let those be answered who asked: the bot is still connected, and discord.py would leave them half way."""
-        while self._last:
-            await asyncio.wait(set(self._last.values()))
+        await self._turns.finish()
         await self.companions.__aexit__(None, None, None)
 
     async def take_turn(self, interaction: discord.Interaction[Any]) -> None:
         """Tell a user that the answer takes a moment, and go on when all that this user sent before is answered."""
-        before = self._begin(interaction.user.id)  # not after `defer`, since requests overtake each other
+        before = self._turns.begin(interaction.user.id)  # not after `defer`, since requests overtake each other
         await interaction.response.defer(ephemeral=True)
         if before is not None:
             await asyncio.wait([before])
-
-    def _begin(self, user_id: int) -> asyncio.Task[Any] | None:
-        """Note that this task handles something a user sent, and return the one that handles what came before."""
-        task = asyncio.current_task()
-        assert task is not None
-        before, self._last[user_id] = self._last.get(user_id), task
-
-        def forget(done: asyncio.Task[Any]) -> None:
-            if self._last.get(user_id) is done:
-                del self._last[user_id]
-
-        task.add_done_callback(forget)
-        return before
 
     @app_commands.command()
     @app_commands.describe(name="one word", role="what it is to you")
@@ -153,7 +139,7 @@ class Pets(commands.Cog):
         """Let the active pet answer what is written to the bot directly."""
         if message.author.bot or message.is_system() or not isinstance(message.channel, discord.DMChannel):
             return
-        before = self._begin(message.author.id)
+        before = self._turns.begin(message.author.id)
         if before is not None:
             await asyncio.wait([before])
         try:

@@ -40,7 +40,7 @@ from aiogram.types import (
     User,
 )
 
-from companions import Companions, RefusedError, excuse, listed, listening
+from companions import Companions, RefusedError, Turns, excuse, listed, listening
 from petfleet import PetFleet
 
 COMMANDS: Final = {
@@ -54,7 +54,6 @@ HELP: Final = "\n".join(
         "Anything else is for your active pet. What starts with “remember” all your pets will know.",
     ]
 )
-log = logging.getLogger("telegram_bot")
 router = Router()
 # In a group, what a pet knows of its owner would be told to everyone.
 router.message.filter(F.chat.type == ChatType.PRIVATE)
@@ -147,13 +146,10 @@ async def answered(query: CallbackQuery, text: str, *, show_alert: bool = False)
 
 
 class InTurn(BaseMiddleware):
-    """Each user's updates are handled one after another, as they were sent, and all before the bot stops.
-
-    aiogram does neither by itself; its SimpleEventIsolation keeps a lock for every user for ever.
-    """
+    """Has each user's updates wait for those before; SimpleEventIsolation would keep a lock for every user for ever."""
 
     def __init__(self) -> None:
-        self._last: dict[int, asyncio.Task[Any]] = {}
+        self.turns = Turns()
 
     async def __call__(
         self,
@@ -162,25 +158,11 @@ class InTurn(BaseMiddleware):
         data: dict[str, Any],
     ) -> Any:
         """Wait for this user's update before, then handle this one."""
-        task, user = asyncio.current_task(), data.get("event_from_user")
-        assert task is not None
-        user_id = 0 if user is None else user.id  # of a channel, say
-        before, self._last[user_id] = self._last.get(user_id), task
-
-        def forget(done: asyncio.Task[Any]) -> None:
-            if self._last.get(user_id) is done:
-                del self._last[user_id]
-
-        # Not in a `finally`: the error handler, which answers too, is called outside of this middleware.
-        task.add_done_callback(forget)
-        if before is not None and before is not task:  # it is with handle_as_tasks=False
+        user = data.get("event_from_user")
+        before = self.turns.begin(0 if user is None else user.id)  # of a channel, say
+        if before is not None:
             await asyncio.wait([before])
         return await handler(event, data)
-
-    async def finish(self) -> None:
-        """Wait until all updates that were taken are handled."""
-        while self._last:
-            await asyncio.wait(set(self._last.values()))
 
 
 async def wait_when_told(
@@ -214,7 +196,7 @@ async def main(token: str) -> None:
     dispatcher, in_turn = Dispatcher(disable_fsm=True), InTurn()
     dispatcher.include_router(router)
     dispatcher.update.outer_middleware(in_turn)
-    dispatcher.shutdown.register(in_turn.finish)
+    dispatcher.shutdown.register(in_turn.turns.finish)
     data = os.environ.get("PETFLEET_DATA", "data")
     async with Companions(data) as companions, Bot(token, session=session) as bot:
         await bot.delete_webhook()  # or polling is refused; what waits to be handled is kept

@@ -106,7 +106,7 @@ async def read(
     tag = response.headers["ETag"] = etag(fleet)
     if if_none_match is not None and not {"*", tag, f"W/{tag}"}.isdisjoint(tags(if_none_match)):
         return Response(status_code=304, headers=response.headers)
-    return Fleet.of(fleet)
+    return Fleet.model_validate(fleet)
 
 
 @app.put("/users/{user_id}/fleet", responses=described(412, 428))
@@ -114,7 +114,7 @@ async def replace(user_id: UserId, fleet: NewFleet, response: Response, if_match
     """Store a whole fleet in the place of the one that If-Match names."""
     if if_match is None:
         raise PreconditionError(428, "send the ETag of the fleet that this one is to replace")
-    return Fleet.of(await changed(user_id, if_match, response, fleet.replacing))
+    return Fleet.model_validate(await changed(user_id, if_match, response, fleet.replacing))
 
 
 @app.post("/users/{user_id}/pets", status_code=201, responses=described(409, 412))
@@ -122,13 +122,14 @@ async def add(user_id: UserId, pet: NewPet, response: Response, if_match: IfMatc
     """Add a pet; the first one becomes active."""
     handle = pet.handle()
     await changed(user_id, if_match, response, lambda fleet: fleet.with_pet(handle))
-    return Pet.of(handle)
+    return Pet.model_validate(handle)
 
 
 @app.put("/users/{user_id}/active", responses=described(404, 412))
 async def switch(user_id: UserId, choice: Choice, response: Response, if_match: IfMatch = None) -> Fleet:
     """Make a pet the active one."""
-    return Fleet.of(await changed(user_id, if_match, response, lambda fleet: fleet.with_active(choice.pet_name)))
+    fleet = await changed(user_id, if_match, response, lambda fleet: fleet.with_active(choice.pet_name))
+    return Fleet.model_validate(fleet)
 
 
 @app.get("/users/{user_id}/pets/{pet_name:any}", responses=described(404))
@@ -136,7 +137,7 @@ async def read_pet(user_id: UserId, pet_name: str, response: Response) -> Pet:
     """Return one pet."""
     fleet = await store.load(user_id)
     response.headers["ETag"] = etag(fleet)
-    return Pet.of(fleet.pet(pet_name))
+    return Pet.model_validate(fleet.pet(pet_name))
 
 
 @app.delete("/users/{user_id}/pets/{pet_name:any}", status_code=204, responses=described(404, 412))
@@ -162,7 +163,7 @@ async def events(watch: Annotated[Watch, Depends(watched)]) -> AsyncIterator[Ser
         while True:
             try:
                 fleet = await anext(watch)
-                event = ServerSentEvent(event="fleet", id=etag(fleet), data=Fleet.of(fleet))
+                event = ServerSentEvent(event="fleet", id=etag(fleet), data=Fleet.model_validate(fleet))
             except (ValueError, OSError) as error:  # FleetFormatError is a ValueError; the next change may mend it
                 yield ServerSentEvent(event="problem", data=answer(error))
                 await asyncio.sleep(1)  # an error of the watch itself, no thread to be had, comes again at once

@@ -96,7 +96,13 @@ class Choice(Request):
     pet_name: PetName
 
 
-class Pet(BaseModel):
+class Answer(BaseModel):
+    """What a client gets: ``Pet.model_validate(handle)``, ``Fleet.model_validate(fleet)``."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Pet(Answer):
     """A pet as a client gets it."""
 
     pet_name: str
@@ -104,28 +110,13 @@ class Pet(BaseModel):
     manifest_path: str
     last_active: int
 
-    @classmethod
-    def of(cls, handle: PetHandle) -> Pet:
-        """Return what to say about a handle."""
-        return cls(
-            pet_name=handle.pet_name,
-            role=handle.role,
-            manifest_path=handle.manifest_path,
-            last_active=handle.last_active,
-        )
 
-
-class Fleet(BaseModel):
+class Fleet(Answer):
     """A fleet as a client gets it."""
 
     user_id: str
     pets: list[Pet]
     active_pet: str | None
-
-    @classmethod
-    def of(cls, fleet: PetFleet) -> Fleet:
-        """Return what to say about a fleet."""
-        return cls(user_id=fleet.user_id, pets=[Pet.of(handle) for handle in fleet.pets], active_pet=fleet.active_pet)
 
 
 def etag(fleet: PetFleet) -> str:

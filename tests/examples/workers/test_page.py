@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,31 +20,16 @@ from petfleet import FleetStore, PetFleet, fleet_path
 from tests.children import names, program
 from tests.conftest import pet, wait_until
 from tests.examples.browser import Tab, chromium, open_tab, serve_by_another
-from tests.examples.serving import REPOSITORY, SECONDS, Server, serving
+from tests.examples.serving import REPOSITORY, SECONDS, Server
 from tests.proof.means import need
 
 Visit = Callable[..., Coroutine[None, None, Tab]]
 HOSTILE = """<img src=x onerror="document.title='owned'"> & "quoted" </bdi>"""
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Playwright is for asyncio."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One root for the module: each test has a user of its own."""
-    return tmp_path_factory.mktemp("server") / "fleets"
-
-
-@pytest.fixture(scope="module")
-def server(root: Path) -> Iterator[Server]:
-    """The server with its four workers."""
+@pytest.fixture(scope="module", autouse=True)
+def _browser_is_there() -> None:
     need("chromium")
-    with serving(root) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

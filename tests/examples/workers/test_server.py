@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,25 +23,6 @@ from filelock import FileLock
 from petfleet import FleetStore, fleet_path
 from tests.conftest import pet, wait_until
 from tests.examples.serving import Server, serving
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """As uvicorn does, these clients use asyncio."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One root for the module: each test has users of its own."""
-    return tmp_path_factory.mktemp("server") / "fleets"
-
-
-@pytest.fixture(scope="module")
-def server(root: Path) -> Iterator[Server]:
-    """The server with its four workers."""
-    with serving(root) as server:
-        yield server
 
 
 def client(server: Server) -> httpx.AsyncClient:
