@@ -34,11 +34,14 @@ class OneBatch:
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def wrote(self) -> None:
+    def waited(self) -> None:
         pass
 
     def take(self) -> Sequence[Change]:
         return self.changes
+
+    def seconds_left(self) -> float:
+        return 0.0
 
     def put_back(self) -> None:
         pass

@@ -97,8 +97,8 @@ CASES: list[tuple[FleetError, dict[str, object], type[Exception], str]] = [
         UnconfirmedCommitError("/f/fleet.toml"),
         {"path": "/f/fleet.toml"},
         OSError,
-        "/f/fleet.toml: the change is in place but may or may not survive a power cut, since syncing its directory "
-        "failed; check the disk, then load to see what stands",
+        "/f/fleet.toml: the change may or may not stand, since the storage did not confirm it (syncing a directory "
+        "failed, or an object store's answer was lost); check the disk or the network, then load to see",
     ),
 ]
 each_error = pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_loops_one_after_another_share_a_store(store: FleetStore) -> None:
     """A store belongs to no event loop: neither the one in which it was made nor the first one that used it."""
 
     async def make() -> FleetStore:
-        return FleetStore(store._root)
+        return FleetStore(str(store._backend))
 
     made = run(TRIO, make)
     for loop in LOOPS * 2:

@@ -64,7 +64,8 @@ async def test_what_the_system_refuses_is_found_by_looking(
         await shows(watch, "eve")
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == [
-        f"watching {store._root} by looking now and then, since no changes are told: Too many open files (os error 24)"
+        f"watching {store._backend} by looking now and then, since no changes are told: "
+        "Too many open files (os error 24)"
     ]
 
 
@@ -146,16 +147,16 @@ async def test_what_changes_right_after_a_look_is_told(
     """Arming comes before the look, at the first one and whenever a user joins: nothing falls in between."""
     only_told(monkeypatch)
     put(path, "old")
-    backend = FileBackend(str(root))
     late: list[str] = []
 
-    def peek(user_id: str) -> PetFleet | None:
-        found = backend.peek(user_id)
-        if user_id == "u" and late:
-            put(path, late.pop())
-        return found
+    class Changing(FileBackend):
+        def peek(self, user_id: str) -> PetFleet | None:
+            found = super().peek(user_id)
+            if user_id == "u" and late:
+                put(path, late.pop())
+            return found
 
-    watching_ = watching.Watching(str(root), peek)
+    watching_ = watching.Watching(Changing(str(root)))
     async with aclosing(watching_.watch("u")) as watch, aclosing(watching_.watch("other")) as other:
         if user == "u":
             late.append("mira")

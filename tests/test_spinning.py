@@ -15,6 +15,7 @@ import pytest
 from petfleet import LockTimeoutError, PetFleet, batching, workers
 from petfleet.batching import Batching
 from petfleet.changes import Batch, Kind
+from petfleet.files import FileBackend
 from petfleet.spin import LONGEST_PAUSE
 from tests.conftest import Clock, wait_until
 from tests.gate import Gate
@@ -22,10 +23,11 @@ from tests.gate import Gate
 REFUSALS = 3000  # at a fifth of a millisecond each, six times what a worker waits without a sign of life
 
 
-class Backend:
+class Backend(FileBackend):
     """Refuses the lock of a user some times; ``signs`` are what its holder shows meanwhile."""
 
     def __init__(self, refusals: int, signs: Iterator[int]) -> None:
+        super().__init__("nowhere")
         self._refusals = refusals
         self._signs = signs
         self.probes = 0

@@ -116,8 +116,8 @@ async def test_a_relative_root_is_made_absolute_at_once(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"root": ""}, ValueError, "root must be the path of a directory, not ''"),
-        ({"root": "s3://pets"}, ValueError, "root must be the path of a directory, not 's3://pets'"),
+        ({"root": ""}, ValueError, "root must be the path of a directory or an ObjectBackend(url), not ''"),
+        ({"root": "s3://pets"}, ValueError, "root must be the path of a directory or an ObjectBackend(url), not 's3://pets'"),
         ({"root": "\ud800"}, ValueError, "root '\\ud800' holds a lone surrogate at position 0: UTF-8 cannot store it"),
         ({"root": b"pets"}, TypeError, "root must be str, not bytes"),
         ({"root": 7}, TypeError, "expected str, bytes or os.PathLike object, not int"),

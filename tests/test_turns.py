@@ -12,14 +12,16 @@ import pytest
 from petfleet import LockTimeoutError, PetFleet, batching, workers
 from petfleet.batching import Batching
 from petfleet.changes import Batch, Kind
+from petfleet.files import FileBackend
 from tests.conftest import Clock, wait_until
 from tests.gate import Gate
 
 
-class Backend:
+class Backend(FileBackend):
     """Commits nothing, and notes for whom; the user named first is held at a gate once its calls are taken."""
 
     def __init__(self) -> None:
+        super().__init__("nowhere")
         self.begun: list[str] = []
         self.gate = Gate()
 
@@ -152,7 +154,7 @@ async def test_only_a_commit_that_wrote_tells_how_slow_the_disk_is(monkeypatch: 
 
     def and_the_next_begins(self: Batching, queue: batching._Queue) -> None:
         end(self, queue)
-        queue.has_written = True  # in another thread, before this one has gone on
+        queue.has_waited = True  # in another thread, before this one has gone on
 
     monkeypatch.setattr(Batching, "_run", noted)
     monkeypatch.setattr(Batching, "_end", and_the_next_begins)
@@ -160,7 +162,7 @@ async def test_only_a_commit_that_wrote_tells_how_slow_the_disk_is(monkeypatch: 
     class Writing(Backend):
         def commit(self, user_id: str, batch: Batch) -> bool:
             if len(self.begun) in (0, 2):
-                batch.wrote()
+                batch.waited()
             return super().commit(user_id, batch)
 
     backend = Writing()

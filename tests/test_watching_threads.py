@@ -16,7 +16,8 @@ import anyio
 import pytest
 import trio
 
-from petfleet import FleetStore, PetFleet, watching
+from petfleet import FleetStore, PetFleet
+from petfleet.files import FileBackend
 from petfleet.notices import Notices
 from petfleet.watching import Watch, Watching
 from tests.children import in_fork, names
@@ -35,7 +36,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks, and so the end of a thread that no one needs any more, come soon."""
-    monkeypatch.setattr(watching, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(FileBackend, "look_seconds", 0.05)
 
 
 async def in_thread(function: Callable[[], object]) -> None:
@@ -260,7 +261,14 @@ async def test_the_first_fleet_is_not_older_than_the_first_call(root: Path, file
     """What a look under way has read before the call is not what the call returns."""
     gate = Gate()
     fleet = PetFleet("u", [pet("old")])
-    watching = Watching(str(root), gate.after(lambda user_id: fleet))
+
+    class Old(FileBackend):
+        def peek(self, user_id: str) -> PetFleet | None:
+            found = fleet
+            gate.hold()
+            return found
+
+    watching = Watching(Old(str(root)))
     first, second = watching.watch("u"), watching.watch("u")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(shown, first)
@@ -302,13 +310,14 @@ async def test_a_thread_that_was_let_go_fails_no_one(root: Path, file: Path, tol
     gate = Gate()
     dying = [True]
 
-    def peek(user_id: str) -> None:
-        if dying:
-            dying.pop()
-            gate.hold()
-            raise SystemExit
+    class Dying(FileBackend):
+        def peek(self, user_id: str) -> None:
+            if dying:
+                dying.pop()
+                gate.hold()
+                raise SystemExit
 
-    watching = Watching(str(root), peek)
+    watching = Watching(Dying(str(root)))
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anext, watching.watch("u"))
@@ -345,13 +354,14 @@ async def test_the_main_thread_has_ended(store: FleetStore, monkeypatch: pytest.
             patch.setattr(threading, "main_thread", threading.Thread)  # one that never ran
             with pytest.raises(OSError, match="the interpreter is ending") as raised:
                 await shown(watch)
-            assert raised.value.filename == store._root
+            assert raised.value.filename == str(store._backend)
 
 
 CHILD = """
 import asyncio, sys, threading
-from petfleet import FleetStore, watching
-watching._LOOK_SECONDS = 3600
+from petfleet import FleetStore
+from petfleet.files import FileBackend
+FileBackend.look_seconds = 3600
 watch = FleetStore(sys.argv[1]).watch("u")
 async def main():
     await anext(watch)

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from petfleet import PetFleet, watching
+from petfleet.files import FileBackend
 from tests.children import names
 
 FOR_EVER = 3600.0  # seconds
@@ -69,10 +70,10 @@ class Deaf:
 
 def only_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on nothing is found by looking now and then."""
-    monkeypatch.setattr(watching, "_LOOK_SECONDS", FOR_EVER)
+    monkeypatch.setattr(FileBackend, "look_seconds", FOR_EVER)
 
 
 def only_looks(monkeypatch: pytest.MonkeyPatch, notifier: type = Deaf) -> None:
     """From now on the system tells of no change."""
-    monkeypatch.setattr(watching, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(FileBackend, "look_seconds", 0.02)
     monkeypatch.setattr("watchfiles._rust_notify.RustNotify", notifier)

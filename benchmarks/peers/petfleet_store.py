@@ -99,8 +99,11 @@ class _One:
     def pause(self, seconds: float) -> None:
         pass
 
-    def wrote(self) -> None:
+    def waited(self) -> None:
         pass
+
+    def seconds_left(self) -> float:
+        return 0.0
 
     def take(self) -> Sequence[Change]:
         return [self.change]

@@ -1,5 +1,6 @@
 """Fleets of pet personas, one small TOML file per user: awaitable, durable, safe among tasks, threads and processes."""
 
+from petfleet.backend import Backend
 from petfleet.batching import FleetStoreStatistics
 from petfleet.codec import dumps, loads
 from petfleet.errors import (
@@ -15,9 +16,11 @@ from petfleet.errors import (
 )
 from petfleet.fleet import PetFleet, PetHandle, per_pet_memory_key, shared_memory_key
 from petfleet.layout import fleet_path
+from petfleet.objects import ObjectBackend
 from petfleet.store import FleetStore
 
 __all__ = [
+    "Backend",
     "FleetConflictError",
     "FleetError",
     "FleetFormatError",
@@ -26,6 +29,7 @@ __all__ = [
     "FleetStoreStatistics",
     "InvalidNameError",
     "LockTimeoutError",
+    "ObjectBackend",
     "PetAlreadyInFleetError",
     "PetFleet",
     "PetHandle",

@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 
 from petfleet import logs, waking
-from petfleet.changes import Batch, Change, Kind, fail
-from petfleet.errors import LockTimeoutError
+from petfleet.backend import Backend
+from petfleet.changes import Change, Kind, fail
 from petfleet.fleet import PetFleet
 from petfleet.forks import start_clean_in_child
 from petfleet.memory import Memory
@@ -34,18 +34,7 @@ T = TypeVar("T")
 _MOST_IN_BATCH: Final = 256  # so that no one holds a lock, or the interpreter, for long
 _CONTENDED_SECONDS: Final = 0.1  # how long after a refused lock others are taken to want it too
 _HOT_SECONDS: Final = 0.01  # a user who comes back so soon after a batch is hot
-_PEEK_THREADS: Final = 4
 _LONG_WAIT: Final = 1.0  # seconds; a longer wait for a lock is worth a warning
-
-
-class Backend(Protocol):
-    """Where fleets live: plain blocking code."""
-
-    def commit(self, user_id: str, batch: Batch) -> bool: ...
-
-    def is_free(self, user_id: str) -> bool: ...
-
-    def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +99,14 @@ class _Queue:
         self.tried_at = 0.0
         self.spin: Spin | None = None
         self.any_seen_waiting: bool | None = None  # calls, at the last look while the lock was refused; None: no look
-        self.has_written = False
+        self.has_waited = False
 
     def may_create(self) -> bool:
         with self._batching.mutex:
             return any(call.kind >= Kind.CREATE and not call.withdrawn for call in self.waiting)
 
-    def wrote(self) -> None:
-        self.has_written = True
+    def waited(self) -> None:
+        self.has_waited = True
 
     def take(self) -> list[_Call]:
         self._batching.stop_spinning(self)
@@ -135,6 +124,10 @@ class _Queue:
     def pause(self, seconds: float) -> None:
         with self._batching.aside(self):
             time.sleep(seconds)
+
+    def seconds_left(self) -> float:
+        now = time.monotonic()
+        return max((0.0 if call.once else call.deadline - now for call in self.taken), default=0.0)
 
     def put_back(self) -> None:
         with self._batching.mutex:
@@ -206,7 +199,7 @@ class Batching:
 
         with self.mutex:
             if self._peekers is None:
-                self._peekers = concurrent.futures.ThreadPoolExecutor(_PEEK_THREADS, "petfleet-peek")
+                self._peekers = concurrent.futures.ThreadPoolExecutor(self._backend.peeks_at_once, "petfleet-peek")
             with threads_may_run_out():
                 self._peekers.submit(job)
         await call.wait()
@@ -258,7 +251,7 @@ class Batching:
 
     def _run(self, queue: _Queue) -> bool:
         """Do a user's job, and return whether it waited for the disk."""
-        queue.has_written = False
+        queue.has_waited = False
         try:
             if not self._commit(queue):
                 with threads_may_run_out():
@@ -266,9 +259,9 @@ class Batching:
                 return False
         except BaseException as error:  # noqa: BLE001 - whatever it is, the calls concerned must hear of it
             fail(queue.taken or queue.take(), error, None)
-        written = queue.has_written  # read now: another thread may have the user's next job as soon as this one ends
+        waited = queue.has_waited  # read now: another thread may have the user's next job as soon as this one ends
         self._end(queue)
-        return written
+        return waited
 
     def _commit(self, queue: _Queue) -> bool:
         """Commit one batch, if any call is left; False if the lock is refused and the user is to be parked."""

@@ -49,11 +49,14 @@ class Batch(Protocol):
     def pause(self, seconds: float) -> None:
         """Let that time pass with the lock held, while other users' commits go on."""
 
-    def wrote(self) -> None:
-        """Note that the changes were written, durably."""
+    def waited(self) -> None:
+        """Note that the commit waited for the storage, as one that writes does."""
 
     def take(self) -> Sequence[Change]:
         """Take the waiting changes: from now on they happen whole, or fail."""
+
+    def seconds_left(self) -> float:
+        """Return how long the last of the taken changes may still take; 0 or less: no longer."""
 
     def put_back(self) -> None:
         """Make the taken changes wait again, before all others: nothing has happened."""
@@ -93,8 +96,36 @@ class State:
                 self._pieces = codec.Pieces("", [], "", False)
         return self._pieces
 
+    def encoded(self) -> bytes | None:
+        """Return what is to be written; each piece of it was parsed back, and now the whole is compared with them."""
+        if self.fleet is None or self.pieces is None:
+            return None
+        text = self.pieces.text()
+        codec.confirm(text, self.fleet)
+        return text.encode()
+
 
 ABSENT: Final = State()
+
+
+def understood(data: bytes | None, size: int, user_id: str, where: str) -> State:
+    """Return what stored bytes mean.
+
+    Args:
+        data: None if there are more than a fleet may have.
+        size: their number.
+        user_id: whose fleet they are to be.
+        where: the path or URL that an error names.
+    """
+    if data is None:
+        too_large = FleetFormatError(where, f"at most {codec.MOST_BYTES} bytes, not {size}")
+        return State(error=too_large, overwritable=True)
+    try:
+        return State(codec.loads(data, user_id=user_id))
+    except FleetFormatError as error:
+        located = FleetFormatError(where, error.expected, error.line, error.column)
+        owner = codec.user_id_in(data)
+        return State(error=located, overwritable=owner is None or owner == user_id)
 
 
 def apply(changes: Sequence[Change], before: State) -> tuple[State, int]:

@@ -143,17 +143,19 @@ class LockTimeoutError(FleetError, TimeoutError):
 
 
 class UnconfirmedCommitError(FleetError, OSError):
-    """The change is in place, but may or may not survive a power cut: syncing its directory failed.
+    """The change may or may not stand: the storage did not confirm it.
 
-    The next call for this user writes the same content again durably, or fails in its turn: ``load`` to see.
+    Of a file, syncing its directory failed: the change is in place, but may not survive a power cut, and the next call
+    for this user writes the same content again durably, or fails in its turn. Of an object, the answer to the put was
+    lost: it may have happened, and may still. ``load`` to see.
     """
 
     _fields = ("path",)
 
     def __init__(self, path: str) -> None:
         super().__init__(
-            f"{path}: the change is in place but may or may not survive a power cut, since syncing its directory "
-            "failed; check the disk, then load to see what stands"
+            f"{path}: the change may or may not stand, since the storage did not confirm it (syncing a directory "
+            "failed, or an object store's answer was lost); check the disk or the network, then load to see"
         )
         self.path = path
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 from collections.abc import Callable, Generator, Sequence
 from typing import Final
 
-from petfleet import changes, codec, disk, logs
+from petfleet import changes, disk, logs, notices, reading
+from petfleet.backend import Call, Look, Notices
 from petfleet.changes import ABSENT, Batch, Change, Kind, State
 from petfleet.errors import InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
 from petfleet.fleet import PetFleet
@@ -27,11 +29,18 @@ class _OvertakenError(Exception):
 class FileBackend:
     """Fleets under one root directory. May be called from any thread, for one user from several at once."""
 
+    peeks_at_once = 4  # more of them only take the interpreter from one another
+    looks_at_once = 1  # a look takes microseconds
+    look_seconds = 1.0
+
     def __init__(self, root: str) -> None:
         self._root = root
         self._reader = Reader()
         self._swept: Memory[str, bool] = Memory(2048, 1024 * 1024)  # whose leftovers of a power cut were looked for
         self._anchored: tuple[int, int] | None = None  # the root whose own name is known to be durable
+
+    def __str__(self) -> str:
+        return self._root
 
     # --- what the rooms above call -----------------------------------------------------------------------------------
 
@@ -120,6 +129,23 @@ class FileBackend:
                 if found:
                     yield entry.name
 
+    def look(self, user_id: str, seen: object) -> Look | None:
+        """Return the fleet as its file is now; None if that is what it was when ``seen`` was its sign."""
+        sign = reading.sign(Place(self._root, user_id))  # before the read: what changes it after that has another sign
+        if sign is not None and sign == seen:
+            return None
+        return Look(sign, self.peek(user_id))
+
+    def check_notices(self) -> None:
+        """Raise ModuleNotFoundError without watchfiles."""
+        # Not imported here: that takes 60 ms, which the thread has and the event loop has not.
+        if importlib.util.find_spec("watchfiles") is None:
+            raise ModuleNotFoundError("store.watch needs watchfiles: pip install 'petfleet[watch]'", name="watchfiles")
+
+    def notices(self, call: Call) -> Notices:
+        """Return what the operating system tells of changes."""
+        return notices.Notices(self._root, call)
+
     def _peek(self, user_id: str) -> tuple[disk.Stored | None, State]:
         place = Place(self._root, user_id)
         disk.refuse_link(place.directory)
@@ -196,9 +222,9 @@ class FileBackend:
         data = None if stored is None else stored.data
         if after is not before:
             try:
-                data = _encode(after)
+                data = after.encoded()
                 self._write(place, lock, stored, data, confirmed=True)
-                batch.wrote()
+                batch.waited()
             except (_OvertakenError, FileNotFoundError):
                 raise
             except UnconfirmedCommitError as error:
@@ -321,15 +347,6 @@ class FileBackend:
         _tidy(disk.sweep, place.fleet)
         if _tidy(disk.remove, place.lock) and _tidy(disk.remove_directory, place.directory) and sync:
             _tidy(disk.sync_directory, self._root)
-
-
-def _encode(state: State) -> bytes | None:
-    """Return what is to be written; each piece of it was parsed back, and now the whole is compared with them."""
-    if state.fleet is None or state.pieces is None:
-        return None
-    text = state.pieces.text()
-    codec.confirm(text, state.fleet)
-    return text.encode()
 
 
 def _any_deletes(calls: Sequence[Change]) -> bool:

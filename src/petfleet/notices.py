@@ -7,9 +7,10 @@ import os
 import stat
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from petfleet import logs
+from petfleet.backend import Call
 from petfleet.layout import Place
 
 if TYPE_CHECKING:
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
 _STEP_MS: Final = 20  # how often it looks whether something was told: each look takes the interpreter for a moment
 _BURST_MS: Final = 60  # how long what is told in a row is gathered at most
 _MOST_TRIES: Final = 3  # to arm while directories come and go
-
-
-class Call(Protocol):
-    """What ends a wait early."""
-
-    def is_set(self) -> bool: ...
 
 
 class Notices:
@@ -46,21 +41,23 @@ class Notices:
         self._trusted = False
         self._warned = False
 
-    def arm(self, users: Iterable[str]) -> None:
-        """Have changes told of these users from now on: what was changed before it returned, go and look."""
+    def arm(self, users: Iterable[str]) -> bool:
+        """Have changes told of these users from now on; True if what was changed before it returned may be untold."""
         self._users = {Place(self._root, user).directory: user for user in users}
         wanted = self._directories()
         if self._trusted and wanted == self._armed:
-            return
+            return False
         for _ in range(_MOST_TRIES):
             self._arm(wanted)
             before, wanted = wanted, self._directories()
             if before == wanted:
                 break  # else one was made just before its parent was armed
+        return True
 
-    def distrust(self) -> None:
+    def distrust(self) -> bool:
         """Arm anew the next time, whatever is armed: something was not told."""
         self._trusted = False
+        return True
 
     def wait(self, seconds: float) -> set[str] | None:
         """Wait until something is told, at most so long.

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from petfleet import codec, disk
-from petfleet.changes import ABSENT, State
-from petfleet.errors import FleetFormatError
+from petfleet.changes import ABSENT, State, understood
 from petfleet.layout import Place
 from petfleet.memory import Memory
 
@@ -82,16 +81,7 @@ class Reader:
         known = self._known.get(place.user_id)
         if known is not None and stored.data is not None and known.data == stored.data:
             return known.state
-        if stored.data is None:
-            size = stored.status.st_size
-            too_large = FleetFormatError(place.fleet, f"at most {codec.MOST_BYTES} bytes, not {size}")
-            return State(error=too_large, overwritable=True)
-        try:
-            return State(codec.loads(stored.data, user_id=place.user_id))
-        except FleetFormatError as error:
-            located = FleetFormatError(place.fleet, error.expected, error.line, error.column)
-            owner = codec.user_id_in(stored.data)
-            return State(error=located, overwritable=owner is None or owner == place.user_id)
+        return understood(stored.data, stored.status.st_size, place.user_id, place.fleet)
 
 
 def sign(place: Place) -> Sign | None:

@@ -12,12 +12,13 @@ from types import TracebackType
 from typing import Any, Final, overload
 
 from petfleet import codec
+from petfleet.backend import Backend
 from petfleet.batching import Batching, FleetStoreStatistics
 from petfleet.changes import Kind
 from petfleet.errors import FleetConflictError, FleetNotFoundError
-from petfleet.files import FileBackend
 from petfleet.fleet import PetFleet, PetHandle
-from petfleet.names import check_pet_name, check_user_id, text
+from petfleet.names import check_pet_name, check_user_id
+from petfleet.roots import opened
 from petfleet.watching import Watch, Watching
 
 _USERS_AT_ONCE: Final = 256
@@ -57,23 +58,22 @@ class FleetStore:
         OSError: the operating system refused; its errno and file name say what.
     """
 
-    def __init__(self, root: str | os.PathLike[str], *, lock_timeout: float = 10.0, threads: int = 32) -> None:
-        root = text(os.fspath(root), "root")
-        if not root or "://" in root:
-            raise ValueError(f"root must be the path of a directory, not {root!r}")
+    def __init__(
+        self, root: str | os.PathLike[str] | Backend, *, lock_timeout: float = 10.0, threads: int = 32
+    ) -> None:
+        backend = opened(root)
         if lock_timeout is None or not lock_timeout >= 0:
             raise ValueError(f"lock_timeout must be a number of seconds, 0 or more, not {lock_timeout!r}")
         if isinstance(threads, bool) or not isinstance(threads, int):
             raise TypeError(f"threads must be int, not {type(threads).__name__}")
         if threads < 1:
             raise ValueError(f"threads must be 1 or more, not {threads}")
-        self._root = os.path.abspath(root)
-        self._backend = FileBackend(self._root)
-        self._batching = Batching(self._backend, lock_timeout, threads)
-        self._watching = Watching(self._root, self._backend.peek)
+        self._backend = backend
+        self._batching = Batching(backend, lock_timeout, threads)
+        self._watching = Watching(backend)
 
     def __repr__(self) -> str:
-        return f"FleetStore({self._root!r})"
+        return f"FleetStore({str(self._backend)!r})"
 
     async def __aenter__(self) -> FleetStore:
         return self

@@ -8,6 +8,7 @@ hundreds of streams of a server one watcher each; so a disk that is stuck under 
 
 from __future__ import annotations
 
+import concurrent.futures
 import errno
 import hashlib
 import math
@@ -15,20 +16,17 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import anyio
 
-from petfleet import codec, reading
+from petfleet import codec
+from petfleet.backend import Backend
 from petfleet.errors import own_copy
 from petfleet.fleet import PetFleet
 from petfleet.forks import start_clean_in_child
-from petfleet.layout import Place
-from petfleet.notices import Notices
 from petfleet.waking import Waiter
 from petfleet.workers import threads_may_run_out
-
-_LOOK_SECONDS: Final = 1.0
 
 
 class _Outcome(NamedTuple):
@@ -41,13 +39,13 @@ class _Outcome(NamedTuple):
 class _Watched:
     """A user, and who watches."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
         self.watches: weakref.WeakSet[Watch] = weakref.WeakSet()
         # Held, since nothing else may hold a task that waits: the garbage collector would end it.
         self.waiters: set[Waiter] = set()
         self.joined = 0  # the first turn that looks for the last one who joined
-        self.sign: reading.Sign | None = None
+        self.sign: object = None
         self.outcome: _Outcome | None = None
         self.looked: float = 0  # the turn of the last look
 
@@ -81,13 +79,11 @@ class Watching:
     """Looks after all watches of a store, in a thread that lives as long as there are any.
 
     Args:
-        root: the directory of all fleets.
-        peek: returns a user's fleet as its file is now; None if there is none.
+        backend: where the fleets live.
     """
 
-    def __init__(self, root: str, peek: Callable[[str], PetFleet | None]) -> None:
-        self._root = root
-        self._peek = peek
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self.start_clean()
         start_clean_in_child(self)
 
@@ -101,12 +97,8 @@ class Watching:
     # --- in the event loop -------------------------------------------------------------------------------------------
 
     def watch(self, user_id: str) -> Watch:
-        """Return a watch, which joins when it is first asked; ModuleNotFoundError without watchfiles."""
-        import importlib.util
-
-        # Not imported here: that takes 60 ms, which the thread has and the event loop has not.
-        if importlib.util.find_spec("watchfiles") is None:
-            raise ModuleNotFoundError("store.watch needs watchfiles: pip install 'petfleet[watch]'", name="watchfiles")
+        """Return a watch, which joins when it is first asked; ModuleNotFoundError if what it takes is missing."""
+        self._backend.check_notices()
         return Watch(self, user_id)
 
     def join(self, watch: Watch) -> _Watched:
@@ -123,7 +115,7 @@ class Watching:
                 self._shift = shift
             watched = self._users.get(watch._user_id)
             if watched is None:
-                watched = self._users[watch._user_id] = _Watched(Place(self._root, watch._user_id))
+                watched = self._users[watch._user_id] = _Watched(watch._user_id)
             if watch not in watched.watches:
                 watched.watches.add(watch)
                 watch._since = watched.joined = self._turn + 1  # a look under way may see what was before the call
@@ -160,31 +152,37 @@ class Watching:
 
     def _look_after_all(self, shift: _Shift) -> None:
         # In no attribute: after a fork the child must not touch, nor even drop, what threads of the parent use.
-        notices = Notices(self._root, shift)
+        notices = self._backend.notices(shift)
+        at_once = self._backend.looks_at_once
+        lookers = concurrent.futures.ThreadPoolExecutor(at_once, "petfleet-look")  # starts threads as it needs them
         try:
             next_look = math.inf
             named: set[str] | None = None  # all of them
             while watched := self._begin(shift):
-                if named is not None and all(each.joined <= each.looked for each in watched.values()):
-                    for user_id in named & watched.keys():
-                        self._look(watched[user_id])
+                late = time.monotonic() >= next_look
+                new = {user_id for user_id, each in watched.items() if each.joined > each.looked}
+                if late:
+                    named = None
+                # Before the look: what changes between the two must not be missed.
+                if (named is None or new) and notices.arm(watched):
+                    named = None
+                if named is None:
+                    named = set(watched)
+                    next_look = time.monotonic() + self._backend.look_seconds
+                due = [watched[user_id] for user_id in (named | new) & watched.keys()]
+                changed = list((map if at_once == 1 else lookers.map)(self._look, due))
+                if any(changed) and late and notices.distrust():
+                    named = None
                 else:
-                    late = time.monotonic() >= next_look
-                    next_look = time.monotonic() + _LOOK_SECONDS
-                    notices.arm(watched)  # before the look: what changes between the two must not be missed
-                    changed = [self._look(each) for each in watched.values()]
-                    if any(changed) and late:
-                        notices.distrust()  # it was not told
-                        named = None
-                        continue
-                named = notices.wait(next_look - time.monotonic())
+                    named = notices.wait(next_look - time.monotonic())
         finally:
+            lookers.shutdown()
             notices.close()
 
     def _begin(self, shift: _Shift) -> dict[str, _Watched]:
         """Begin a turn, and return who is watched; no one to end."""
         if not threading.main_thread().is_alive():
-            raise OSError(errno.ECANCELED, "the interpreter is ending: petfleet watches no more", self._root)
+            raise OSError(errno.ECANCELED, "the interpreter is ending: petfleet watches no more", str(self._backend))
         with self._mutex:
             if self._shift is not shift:
                 return {}
@@ -202,11 +200,10 @@ class Watching:
 
     def _look(self, watched: _Watched) -> bool:
         """Look at a user's file, and return whether something else was found than the last time."""
-        sign = reading.sign(watched.place)  # before the file is read: what changes it after that has another sign
         changed = False
-        if sign is None or sign != watched.sign:
-            before, watched.sign = watched.outcome, sign
-            watched.outcome = self._outcome(watched.place.user_id)
+        look = self._found(watched)
+        if look is not None:
+            before, (watched.sign, watched.outcome) = watched.outcome, look
             changed = before is None or before.key != watched.outcome.key
         first = watched.looked < watched.joined
         watched.looked = self._turn
@@ -214,12 +211,16 @@ class Watching:
             watched.wake()
         return changed
 
-    def _outcome(self, user_id: str) -> _Outcome:
+    def _found(self, watched: _Watched) -> tuple[object, _Outcome] | None:
+        """Return what is there and its sign; None if it is what was found the last time."""
         try:
-            fleet = self._peek(user_id) or PetFleet(user_id)
-            return _Outcome(_key(fleet), fleet)
+            look = self._backend.look(watched.user_id, watched.sign)
         except Exception as error:  # noqa: BLE001 - it belongs to those who watch
-            return _Outcome((type(error), str(error)), error.with_traceback(None))
+            return None, _Outcome((type(error), str(error)), error.with_traceback(None))
+        if look is None:
+            return None
+        fleet = look.fleet or PetFleet(watched.user_id)
+        return look.sign, _Outcome(_key(fleet), fleet)
 
     def _fail(self, shift: _Shift, error: BaseException) -> None:
         """Have all who watch hear of an error; whoever goes on after it starts a thread again."""

@@ -292,7 +292,7 @@ def test_a_new_name_that_cannot_be_synced_is_told(root: Path, system: RecordingO
     (finding,) = found(root, repair=True)
     aside = path.parent / ASIDE
     assert finding.repaired == f"set aside as {aside}"
-    assert f"; {aside}: the change is in place but may or may not survive a power cut" in finding.message
+    assert f"; {aside}: the change may or may not stand" in finding.message
     assert finding.message.endswith("; what else is to be tidied up is left: Input/output error")
     assert aside.read_bytes() == BAD
 

@@ -848,7 +848,7 @@ MUTANTS: Final = (
     Mutant(
         "watched users are looked at now and then",
         "watching.py",
-        "next_look = time.monotonic() + _LOOK_SECONDS",
+        "next_look = time.monotonic() + self._backend.look_seconds",
         "next_look = time.monotonic() + 3600",
         "test_notices.py::test_what_the_system_refuses_is_found_by_looking",
     ),

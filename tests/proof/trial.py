@@ -52,10 +52,15 @@ class _AtOnce:
         pass
 
 
+def _files(store: FleetStore) -> FileBackend:
+    assert isinstance(store._backend, FileBackend)
+    return store._backend
+
+
 def at_once(root: Path) -> FleetStore:
     """Return a store whose calls need no event loop and no threads: for speed, and for one order of system calls."""
     store = FleetStore(root)
-    store._batching = cast(Any, _AtOnce(store._backend))
+    store._batching = cast(Any, _AtOnce(_files(store)))
     return store
 
 
@@ -163,7 +168,7 @@ class Trial:
             found = lock.marker()
             lock.close()
             mark = found and (found.state, found.note == identity(read(self._fleet, 4096)))
-        backend = self._store._backend
+        backend = _files(self._store)
         known = backend._reader._known.get("u")
         ledger = self.system.ledger
         return (

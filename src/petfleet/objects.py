@@ -1,0 +1,316 @@
+"""Fleets in objects of a bucket: one commit by compare-and-swap, top to bottom, in blocking code.
+
+There is no lock. A put names the version of the object that it is to replace, and the store refuses it if that is not
+there any more; then the same changes are applied to what is there now.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from petfleet import changes, codec, lineage, logs
+from petfleet.backend import Call, Look, Notices
+from petfleet.bucket import Bucket, ConflictError, Found, UnansweredError, UnchangedError, UnsentError, Version
+from petfleet.changes import ABSENT, Batch, Change, State
+from petfleet.errors import InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
+from petfleet.fleet import PetFleet
+from petfleet.forks import start_clean_in_child
+from petfleet.layout import FLEET_FILE
+from petfleet.lineage import Lineage, Writer
+from petfleet.memory import Memory
+from petfleet.names import check_user_id, text
+
+# What a deleted fleet leaves. Stores that delete on a condition are few, and obstore asks none of them; to delete
+# without one would drop what someone else has just committed.
+TOMBSTONE: Final = b"# petfleet: no fleet\n"
+_FIRST_PAUSE: Final = 0.002  # seconds, at most, after the first conflict
+_LONGEST_PAUSE: Final = 0.5
+_STEP_SECONDS: Final = 0.02  # how often a watcher that waits looks whether it is called
+
+
+class _Known(NamedTuple):
+    """An object as it was seen last, and what it means; ``version`` is None if there was none."""
+
+    version: Version | None
+    lineage: Lineage | None
+    state: State
+
+
+_NOTHING: Final = _Known(None, None, ABSENT)
+
+
+class ObjectBackend:
+    """Fleets in a bucket of an object store that has conditional writes, for ``FleetStore(ObjectBackend(url))``.
+
+    Each fleet is the object ``<prefix>/<user_id>/fleet.toml``, byte for byte what the file would hold; a fleet that was
+    deleted is an object that says so. Any number of processes on any number of machines may share a bucket.
+
+    What a call returned, the store has acknowledged: how durable that is, is up to the store. ``lock_timeout`` of the
+    FleetStore bounds how long a call goes on trying against others; a request under way is not cut short (see
+    ``client_options``). S3 was tried with SeaweedFS; gs:// and az:// go the same way by documentation of obstore.
+
+    Not promised: anything about programs that write the objects without a condition; use in a process forked from one
+    that has used a bucket (OSError).
+
+    Args:
+        url: ``s3://bucket/prefix``, ``gs://...`` or ``az://...``. The bucket must exist.
+        poll_seconds: how long after one look at a watched user the next one is taken: one request each.
+        options: for ``obstore.store.from_url``: credentials, region, endpoint and so on. ``retry_config`` holds for
+            reads; a put is never repeated by obstore. ``client_options`` has a timeout of 10 s a request if it names
+            none.
+
+    Raises:
+        ModuleNotFoundError: obstore is not installed (``pip install 'petfleet[objects]'``).
+        TypeError, ValueError: the URL or an option is wrong.
+    """
+
+    peeks_at_once = looks_at_once = 16  # each only waits for the network
+
+    def __init__(self, url: str, *, poll_seconds: float = 1.0, **options: Any) -> None:
+        if not poll_seconds > 0:
+            raise ValueError(f"poll_seconds must be a number of seconds above 0, not {poll_seconds!r}")
+        self._bucket = Bucket(text(url, "url"), options)
+        self.look_seconds = poll_seconds
+        self.start_clean()
+        start_clean_in_child(self)
+
+    def start_clean(self) -> None:
+        """Begin without what was seen: when made, and in a forked child, which is a writer of its own."""
+        self._writer = Writer()
+        self._seen: Memory[str, _Known] = Memory(8192, 32 * 1024 * 1024)
+
+    def __str__(self) -> str:
+        return self._bucket.url
+
+    def __repr__(self) -> str:
+        return f"ObjectBackend({self._bucket.url!r})"
+
+    # --- what the rooms above call -----------------------------------------------------------------------------------
+
+    def commit(self, user_id: str, batch: Batch) -> bool:
+        """Apply what waits in ``batch`` to the stored fleet, and put the outcome in its place.
+
+        Returns:
+            True when the changes have their results or errors; False if others got ahead each time, and none was taken.
+
+        Raises:
+            OSError: the whole batch fails; nothing was changed.
+        """
+        longest = _FIRST_PAUSE
+        while True:
+            # Before any look at the store: what arrives later must not be answered by it.
+            taken = batch.take()
+            if not taken:
+                return True
+            batch.waited()
+            if self._attempt(user_id, taken, batch):
+                return True
+            batch.put_back()
+            if not batch.wait(object()):
+                return False
+            # With pauses that are not random, those who met once would meet again and again.
+            batch.pause(random.uniform(0, longest))
+            longest = min(2 * longest, _LONGEST_PAUSE)
+
+    def is_free(self, user_id: str) -> bool:
+        """Return True: no one holds anything between two tries."""
+        return True
+
+    def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
+        """Return what makes the errors of calls for which others were faster each time, from the seconds waited."""
+        return lambda waited: LockTimeoutError(self._url(user_id), waited, None)
+
+    def peek(self, user_id: str) -> PetFleet | None:
+        """Return the fleet as it is now; None if there is none."""
+        return _fleet(self._look(user_id))
+
+    def text(self, user_id: str) -> str | None:
+        """Return the text that the fleet's object holds now; None if there is no fleet."""
+        found = self._bucket.get(_key(user_id), codec.MOST_BYTES)
+        _fleet(self._known(user_id, found))
+        return None if found is None or found.data in (None, TOMBSTONE) else found.data.decode()
+
+    def users(self, left_out: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
+        """Yield the ids that have a fleet, in no order.
+
+        Args:
+            left_out: told of each name that has a fleet but cannot be a user's, and of why.
+        """
+        for key, size in self._bucket.list():
+            name, slash, file = key.partition("/")
+            if not slash or file != FLEET_FILE:
+                continue
+            try:
+                check_user_id(name)
+            except InvalidNameError as error:
+                if left_out is not None:
+                    left_out(name, error)
+                continue
+            # Only what may be a tombstone costs a request of its own.
+            if size != len(TOMBSTONE) or not self._look(name).state.absent:
+                yield name
+
+    def look(self, user_id: str, seen: object) -> Look | None:
+        """Return the fleet as it is now; None if it is what it was when ``seen`` was its sign."""
+        known = self._look(user_id)
+        sign = (known.version,)
+        return None if sign == seen else Look(sign, _fleet(known))
+
+    def check_notices(self) -> None:
+        """Do nothing: there is nothing to install."""
+
+    def notices(self, call: Call) -> Notices:
+        """Return what only lets time pass: an object store tells of nothing."""
+        return _NoNotices(call)
+
+    # --- one commit --------------------------------------------------------------------------------------------------
+
+    def _attempt(self, user_id: str, taken: Sequence[Change], batch: Batch) -> bool:
+        """Carry the changes out; False if others got ahead, and nothing of it has happened."""
+        remembered = self._seen.get(user_id)
+        known = remembered or self._look(user_id)
+        after, first = changes.apply(taken, known.state)
+        if after is known.state and known is remembered:
+            # There will be no put, which would fail if that was old.
+            known = self._look(user_id)
+            if known is not remembered:
+                after, first = changes.apply(taken, known.state)
+        if after is known.state:
+            logs.debug("%s: no write for %d calls", self._url(user_id), len(taken))
+            return True
+        try:
+            now = self._put(user_id, known, after, batch)
+        except UnconfirmedCommitError as error:
+            self._seen.forget(user_id)
+            changes.fail(taken, error, None)  # all: the ones before the first write may rest on what was remembered
+            return True
+        except Exception as error:  # noqa: BLE001 - it goes to the calls
+            if self._look(user_id) is not known:
+                return False
+            changes.fail(taken[first:], error, known.state)
+            return True
+        if now is None:
+            return False
+        logs.debug("%s: a write for %d calls", self._url(user_id), len(taken))
+        return True
+
+    def _put(self, user_id: str, known: _Known, after: State, batch: Batch) -> _Known | None:
+        """Put what is to be in the place of what is known, and return what is there then.
+
+        Returns:
+            None if others got ahead: nothing was written, and nothing will be.
+
+        Raises:
+            UnconfirmedCommitError: it may have been written, or may still be.
+            OSError: nothing was written.
+        """
+        key, data = _key(user_id), after.encoded() or TOMBSTONE
+        commit = self._writer.next_commit()
+        before = known.lineage
+        lost: OSError | None = None  # the answer to a put that may have happened
+        longest = _FIRST_PAUSE
+        while True:
+            line = lineage.followed(before, commit)
+            try:
+                version = self._bucket.put(key, data, line.note(), known.version)
+                return self._remember(user_id, _Known(version, line, after), len(data))
+            except (ConflictError, UnsentError):
+                pass  # this one wrote nothing; one before it, or the same one that a proxy repeated, may have
+            except UnansweredError as error:
+                lost = error
+                logs.warning("%s; looking up whether it was written", error)
+            except OSError:
+                if lost is None:
+                    raise
+            try:
+                now = self._read(user_id, None)
+            except OSError:
+                if lost is None:
+                    raise
+            else:
+                done = lineage.happened(commit, known.lineage, now.lineage)
+                if done:
+                    return now
+                if lost is None:
+                    return None
+                if now.version != known.version:
+                    if done is None:
+                        raise UnconfirmedCommitError(self._url(user_id)) from lost
+                    return None  # what it was to replace is there no more
+                # It may still happen. Of the same put again, with the same id, at most one succeeds: that settles it.
+                before = now.lineage
+            if batch.seconds_left() <= 0:
+                raise UnconfirmedCommitError(self._url(user_id)) from lost
+            batch.pause(random.uniform(0, longest))
+            longest = min(2 * longest, _LONGEST_PAUSE)
+
+    # --- what is there -----------------------------------------------------------------------------------------------
+
+    def _look(self, user_id: str) -> _Known:
+        """Return what is there now: the very same object if it is what was seen last."""
+        seen = self._seen.get(user_id)
+        return self._read(user_id, seen)
+
+    def _read(self, user_id: str, seen: _Known | None) -> _Known:
+        try:
+            found = self._bucket.get(_key(user_id), codec.MOST_BYTES, seen and seen.version)
+        except UnchangedError:
+            assert seen is not None
+            return seen
+        if found is None and seen is not None and seen.version is None:
+            return seen
+        return self._remember(user_id, self._known(user_id, found), found.size if found is not None else 0)
+
+    def _known(self, user_id: str, found: Found | None) -> _Known:
+        if found is None:
+            return _NOTHING
+        state = ABSENT
+        if found.data != TOMBSTONE:
+            state = changes.understood(found.data, found.size, user_id, self._url(user_id))
+        return _Known(found.version, Lineage.of(found.note), state)
+
+    def _remember(self, user_id: str, known: _Known, size: int) -> _Known:
+        # A fleet holds about three times the bytes of its text.
+        self._seen.put(user_id, known, 4 * size + 1024)
+        return known
+
+    def _url(self, user_id: str) -> str:
+        return f"{self._bucket.url}/{_key(user_id)}"
+
+
+class _NoNotices:
+    """Tells of nothing."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def arm(self, users: Iterable[str]) -> bool:
+        """Return False: there is nothing to be told."""
+        return False
+
+    def distrust(self) -> bool:
+        """Return False: there is nothing to be told."""
+        return False
+
+    def wait(self, seconds: float) -> set[str]:
+        """Let that time pass, unless it is called; no one is named."""
+        give_up = time.monotonic() + seconds
+        while not self._call.is_set() and time.monotonic() < give_up:
+            time.sleep(_STEP_SECONDS)
+        return set()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _key(user_id: str) -> str:
+    return f"{user_id}/{FLEET_FILE}"
+
+
+def _fleet(known: _Known) -> PetFleet | None:
+    if known.state.error is not None:
+        raise own_copy(known.state.error)
+    return known.state.fleet
