@@ -7,6 +7,7 @@ import gc
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +17,11 @@ import pytest
 import trio
 
 import petfleet
-from petfleet import FleetStore, PetHandle, disk, files, lock, notices, reading
+from petfleet import FleetStore, PetHandle, bucket, disk, files, lock, notices, objects, reading
 from petfleet.files import FileBackend
+from tests.homes import KINDS, FileHome, Home, ObjectHome
 from tests.recording import RecordingOS
+from tests.weed import Weed
 
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
@@ -58,6 +61,28 @@ def store(root: Path) -> FleetStore:
 def backend(root: Path) -> FileBackend:
     """The blocking part of a store over that root."""
     return FileBackend(str(root))
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
+    """An object store with two gateways, for all tests."""
+    with Weed(tmp_path_factory.mktemp("weed")) as server:
+        yield server
+
+
+@pytest.fixture
+def object_home(weed: Weed) -> ObjectHome:
+    """A prefix of a bucket that no other test has."""
+    return ObjectHome(weed, f"test-{uuid.uuid4()}")
+
+
+@pytest.fixture(params=KINDS)
+def home(request: pytest.FixtureRequest, root: Path) -> Home:
+    """Where fleets live: the test runs on each kind of backend."""
+    if request.param == "files":
+        return FileHome(root)
+    found: ObjectHome = request.getfixturevalue("object_home")
+    return found
 
 
 @pytest.fixture
@@ -119,10 +144,21 @@ def never_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail on any call of the operating system that petfleet makes from an event loop's thread."""
     for module in (disk, lock, files, reading, notices):
         monkeypatch.setattr(module, "os", _Guarded(os))
-    for module in (disk, lock, reading, notices, petfleet.batching):
+    for name in ("get", "put", "list"):
+        monkeypatch.setattr(bucket.Bucket, name, _guarded_method(getattr(bucket.Bucket, name)))
+    for module in (disk, lock, reading, notices, objects, petfleet.batching):
         monkeypatch.setattr(module, "time", _Sleepless())
     for name in ("lock_descriptor", "unlock_descriptor"):
         monkeypatch.setattr(lock, name, getattr(_Guarded(__import__("filelock")), name))
+
+
+def _guarded_method(method: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(self: object, *arguments: Any, **options: Any) -> Any:
+        if runs_event_loop():
+            raise BlockingCallError(f"{method.__qualname__} called in an event loop")
+        return method(self, *arguments, **options)
+
+    return guarded
 
 
 class _Sleepless:

@@ -27,6 +27,7 @@ def test_all_is_complete() -> None:
 def test_the_design_names() -> None:
     """The public face is the one that was designed, no more and no less."""
     assert petfleet.__all__ == [
+        "Backend",
         "FleetConflictError",
         "FleetError",
         "FleetFormatError",
@@ -35,6 +36,7 @@ def test_the_design_names() -> None:
         "FleetStoreStatistics",
         "InvalidNameError",
         "LockTimeoutError",
+        "ObjectBackend",
         "PetAlreadyInFleetError",
         "PetFleet",
         "PetHandle",

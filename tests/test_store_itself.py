@@ -117,7 +117,11 @@ async def test_a_relative_root_is_made_absolute_at_once(tmp_path: Path, monkeypa
     ("arguments", "error", "message"),
     [
         ({"root": ""}, ValueError, "root must be the path of a directory or an ObjectBackend(url), not ''"),
-        ({"root": "s3://pets"}, ValueError, "root must be the path of a directory or an ObjectBackend(url), not 's3://pets'"),
+        (
+            {"root": "s3://pets"},
+            ValueError,
+            "root must be the path of a directory or an ObjectBackend(url), not 's3://pets'",
+        ),
         ({"root": "\ud800"}, ValueError, "root '\\ud800' holds a lone surrogate at position 0: UTF-8 cannot store it"),
         ({"root": b"pets"}, TypeError, "root must be str, not bytes"),
         ({"root": 7}, TypeError, "expected str, bytes or os.PathLike object, not int"),

@@ -446,15 +446,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the user_id inside is checked",
-        "reading.py",
-        "codec.loads(stored.data, user_id=place.user_id)",
-        "codec.loads(stored.data)",
+        "changes.py",
+        "codec.loads(data, user_id=user_id)",
+        "codec.loads(data)",
         "test_failing_writes.py::test_the_user_id_inside_must_be_the_one_asked_for",
     ),
     Mutant(
         "another user's broken file is not overwritten",
-        "reading.py",
-        "overwritable=owner is None or owner == place.user_id",
+        "changes.py",
+        "overwritable=owner is None or owner == user_id",
         "overwritable=True",
         "test_save.py::test_save_never_replaces_another_users_file",
     ),
@@ -628,8 +628,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what is written is parsed back: the whole",
-        "files.py",
-        "    codec.confirm(text, state.fleet)\n",
+        "changes.py",
+        "        codec.confirm(text, self.fleet)\n",
         "",
         "test_failing_writes.py::test_what_is_about_to_be_written_is_parsed_back",
     ),
@@ -832,17 +832,15 @@ MUTANTS: Final = (
     Mutant(
         "a watch arms before it looks",
         "watching.py",
-        "                    notices.arm(watched)  # before the look: what changes between the two must not be missed\n"
-        "                    changed = [self._look(each) for each in watched.values()]\n",
-        "                    changed = [self._look(each) for each in watched.values()]\n"
-        "                    notices.arm(watched)\n",
+        "if (named is None or new) and notices.arm(watched):",
+        "if [self._look(each) for each in watched.values()] and notices.arm(watched) and False:",
         "test_notices.py::test_what_changes_right_after_a_look_is_told",
     ),
     Mutant(
         "a change that was not told has all armed anew",
         "watching.py",
-        "                        notices.distrust()  # it was not told\n",
-        "                        pass\n",
+        "if any(changed) and late and notices.distrust():",
+        "if any(changed) and late and False:",
         "test_notices.py::test_what_was_not_told_has_it_armed_anew",
     ),
     Mutant(
@@ -897,8 +895,8 @@ MUTANTS: Final = (
     Mutant(
         "who joins while others are told of is looked at",
         "watching.py",
-        "if named is not None and all(each.joined <= each.looked for each in watched.values()):",
-        "if named is not None:",
+        "new = {user_id for user_id, each in watched.items() if each.joined > each.looked}",
+        "new: set[str] = set()",
         "test_notices.py::test_who_joins_while_another_user_is_told_of_is_looked_at",
     ),
     Mutant(
@@ -1008,7 +1006,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a missing watchfiles is told by the call",
-        "watching.py",
+        "files.py",
         'if importlib.util.find_spec("watchfiles") is None:',
         "if False:",
         "test_watching_threads.py::test_watchfiles_is_missing",
