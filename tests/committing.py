@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from petfleet import PetFleet
+from petfleet.backend import Backend
 from petfleet.changes import Change, Kind
-from petfleet.files import FileBackend
 from petfleet.lock import UserLock
 from tests.conftest import pet
 
@@ -48,7 +48,7 @@ class OneBatch:
 
 
 def commit(
-    backend: FileBackend, change: Callable[[PetFleet | None], PetFleet | None], kind: Kind = Kind.CREATE
+    backend: Backend, change: Callable[[PetFleet | None], PetFleet | None], kind: Kind = Kind.CREATE
 ) -> PetFleet | None:
     """Commit one change for user u and return its result, or raise its error."""
     only = Change(change, kind)

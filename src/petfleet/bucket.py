@@ -24,6 +24,7 @@ _READ_RETRIES: Final = {
 _STATUS: Final = re.compile(r"non-2xx status code: (\d{3})")
 _NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
 _CONFLICT: Final = 409  # S3: another conditional request was at it
+_FORBIDDEN: Final = (401, 403)
 _NOT_FINAL: Final = (408, 425, 429)  # client errors that say nothing about the request itself
 
 _used_in: int | None = None  # the process whose threads obstore has started
@@ -133,25 +134,11 @@ class Bucket:
         mode: Any = "create"
         if replacing is not None:
             mode = {name: value for name, value in replacing._asdict().items() if value is not None}
-        known = self._obstore.exceptions
         try:
             # In one piece, however large: a condition holds for no other.
             put = self._obstore.put(self._puts, key, data, attributes={_NOTE: note}, mode=mode, use_multipart=False)
-        except (known.AlreadyExistsError, known.PreconditionError) as error:
-            raise ConflictError from error
-        except FileNotFoundError as error:
-            if _NO_BUCKET.search(str(error)):
-                raise self._os_error(error, key) from error
-            raise ConflictError from error  # there is none to be replaced
-        except known.BaseError as error:
-            status = _status(error)
-            if status == _CONFLICT:
-                raise ConflictError from error
-            if "kind: Connect," in str(error):
-                raise self._os_error(error, key, UnsentError) from error
-            if _is_refusal(error, known) or (400 <= status < 500 and status not in _NOT_FINAL):
-                raise self._os_error(error, key) from error
-            raise self._os_error(error, key, UnansweredError) from error
+        except (FileNotFoundError, self._obstore.exceptions.BaseError) as error:
+            raise self._put_error(error, key) from error
         return Version(put["e_tag"], put["version"])
 
     def list(self) -> Iterator[tuple[str, int]]:
@@ -181,18 +168,28 @@ class Bucket:
                 f"{self.url}/{key}",
             )
 
-    def _os_error(self, error: Exception, key: str, kind: type[OSError] = OSError) -> OSError:
+    def _put_error(self, error: Exception, key: str) -> Exception:
         known = self._obstore.exceptions
+        status = _status(error)
+        if "kind: Connect," in str(error):
+            return self._os_error(error, key, UnsentError)
+        if _NO_BUCKET.search(str(error)):
+            return self._os_error(error, key)
+        # No such object: there is none to be replaced.
+        conflicts = (known.AlreadyExistsError, known.PreconditionError, FileNotFoundError)
+        if isinstance(error, conflicts) or status == _CONFLICT:
+            return ConflictError()
+        if isinstance(error, known.NotSupportedError) or (400 <= status < 500 and status not in _NOT_FINAL):
+            return self._os_error(error, key)
+        return self._os_error(error, key, UnansweredError)
+
+    def _os_error(self, error: Exception, key: str, kind: type[OSError] = OSError) -> OSError:
         number = errno.EIO
-        if isinstance(error, (known.PermissionDeniedError, known.UnauthenticatedError)):
+        if _status(error) in _FORBIDDEN:
             number = errno.EACCES
         elif _NO_BUCKET.search(str(error)):
             number = errno.ENOENT
-        return kind(number, _text(error), f"{self.url}/{key}")
-
-
-def _is_refusal(error: Exception, known: Any) -> bool:
-    return isinstance(error, (known.PermissionDeniedError, known.UnauthenticatedError, known.NotSupportedError))
+        return kind(number, _text(error), f"{self.url}/{key}".rstrip("/"))
 
 
 def _status(error: Exception) -> int:

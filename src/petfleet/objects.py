@@ -188,8 +188,8 @@ class ObjectBackend:
             changes.fail(taken, error, None)  # all: the ones before the first write may rest on what was remembered
             return True
         except Exception as error:  # noqa: BLE001 - it goes to the calls
-            if self._look(user_id) is not known:
-                return False
+            if known is remembered and self._look(user_id).version != known.version:
+                return False  # loads must not be answered from it
             changes.fail(taken[first:], error, known.state)
             return True
         if now is None:
@@ -207,7 +207,9 @@ class ObjectBackend:
             UnconfirmedCommitError: it may have been written, or may still be.
             OSError: nothing was written.
         """
-        key, data = _key(user_id), after.encoded() or TOMBSTONE
+        data = TOMBSTONE if after.absent else after.encoded()
+        assert data is not None
+        key = _key(user_id)
         commit = self._writer.next_commit()
         before = known.lineage
         lost: OSError | None = None  # the answer to a put that may have happened

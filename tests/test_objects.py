@@ -1,0 +1,691 @@
+"""One commit to an object: what it asks of the store, and what it makes of answers that are lost, late or refusals."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from petfleet import (
+    FleetFormatError,
+    LockTimeoutError,
+    ObjectBackend,
+    PetAlreadyInFleetError,
+    PetFleet,
+    UnconfirmedCommitError,
+    dumps,
+    objects,
+)
+from petfleet.bucket import Bucket, ConflictError, Found, UnansweredError, UnsentError, Version
+from petfleet.changes import Change, Kind
+from petfleet.lineage import _MOST, Lineage, Writer
+from petfleet.objects import TOMBSTONE
+from tests.children import in_fork
+from tests.committing import OneBatch, add, commit, delete, load
+from tests.conftest import Clock, pet, wait_until
+from tests.gate import Gate
+from tests.homes import ObjectHome
+
+Put = Callable[..., Version]
+
+
+class Tenacious(OneBatch):
+    """A batch that goes on after conflicts, for so many seconds of a clock of its own."""
+
+    def __init__(self, *changes: Change, seconds: float = 1.0) -> None:
+        super().__init__(*changes)
+        self.left = seconds
+        self.waits = 0
+        self.pauses: list[float] = []
+
+    def wait(self, sign: object) -> bool:
+        self.waits += 1
+        return True
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.left -= 0.1
+
+    def seconds_left(self) -> float:
+        return self.left
+
+
+class Watched:
+    """A backend whose requests are noted, and meet what a test prepares: one fault a put, or a get."""
+
+    def __init__(self, backend: ObjectBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.backend = backend
+        self.requests: list[str] = []
+        self.puts: list[Callable[[Put, tuple[Any, ...]], Version]] = []
+        self.gets: list[Exception | None] = []
+        bucket = backend._bucket
+        put, get = bucket.put, bucket.get
+
+        def noted_put(*arguments: Any) -> Version:
+            self.requests.append("put")
+            return self.puts.pop(0)(put, arguments) if self.puts else put(*arguments)
+
+        def noted_get(*arguments: Any) -> Found | None:
+            self.requests.append("get")
+            if self.gets and (error := self.gets.pop(0)) is not None:
+                raise error
+            return get(*arguments)
+
+        monkeypatch.setattr(bucket, "put", noted_put)
+        monkeypatch.setattr(bucket, "get", noted_get)
+
+    def commit(self, *changes: Change, seconds: float = 1.0) -> Tenacious:
+        """Commit changes of user u in one batch that does not give up soon."""
+        self.requests.clear()
+        batch = Tenacious(*changes, seconds=seconds)
+        assert self.backend.commit("u", batch)
+        return batch
+
+    def add(self, name: str, seconds: float = 1.0) -> PetFleet | None:
+        """Add a pet as :meth:`commit` does, and return the fleet or raise the error."""
+        change = Change(add(name), Kind.CREATE)
+        self.commit(change, seconds=seconds)
+        if change.error is not None:
+            raise change.error
+        return change.result
+
+
+LOST = UnansweredError(errno.EIO, "the answer was lost", "s3://...")
+
+
+def answer_lost(put: Put, arguments: tuple[Any, ...]) -> Version:
+    """The store did it, and no one hears of it."""
+    put(*arguments)
+    raise LOST
+
+
+def request_lost(put: Put, arguments: tuple[Any, ...]) -> Version:
+    """It never came to the store, and no one can tell."""
+    raise LOST
+
+
+def refused(put: Put, arguments: tuple[Any, ...]) -> Version:
+    """The store does not allow it."""
+    raise PermissionError(errno.EACCES, "not allowed", "s3://...")
+
+
+def unsent(put: Put, arguments: tuple[Any, ...]) -> Version:
+    """There was no connection."""
+    raise UnsentError(errno.EIO, "no connection", "s3://...")
+
+
+def done_twice(put: Put, arguments: tuple[Any, ...]) -> Version:
+    """A proxy repeats the request: the answer is that of the second try."""
+    put(*arguments)
+    return put(*arguments)
+
+
+@pytest.fixture
+def watched(object_home: ObjectHome, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(object_home.backend(), monkeypatch)
+
+
+@pytest.fixture
+def other(object_home: ObjectHome) -> ObjectBackend:
+    """Someone else, by the other gateway."""
+    return object_home.backend(gateway=1)
+
+
+def before_it(backend: ObjectBackend, name: str) -> Callable[[Put, tuple[Any, ...]], Version]:
+    """Return what lets someone else add a pet just before the put."""
+
+    def overtaken(put: Put, arguments: tuple[Any, ...]) -> Version:
+        commit(backend, add(name))
+        return put(*arguments)
+
+    return overtaken
+
+
+def names(fleet: PetFleet | None) -> list[str] | None:
+    return None if fleet is None else [handle.pet_name for handle in fleet.pets]
+
+
+# --- what it costs ---------------------------------------------------------------------------------------------------
+
+
+def test_the_last_writer_needs_one_put_and_no_get(watched: Watched) -> None:
+    """Only the first commit has to look."""
+    watched.add("mira")
+    assert watched.requests == ["get", "put"]
+    watched.add("nova")
+    assert watched.requests == ["put"]
+
+
+@pytest.mark.parametrize("change", [load, lambda stored: stored.with_pet(pet("mira"))], ids=["load", "taken name"])
+def test_what_rests_on_memory_alone_is_revalidated(
+    watched: Watched, other: ObjectBackend, change: Callable[[PetFleet | None], PetFleet | None]
+) -> None:
+    """An answer without a put costs one get, and is that of what is there now."""
+    watched.add("mira")
+    first = Change(change, Kind.CHANGE)
+    watched.commit(first)
+    assert watched.requests == ["get"]
+    commit(other, delete, Kind.DELETE)
+    commit(other, add("nova"))
+    second = Change(change, Kind.CHANGE)
+    watched.commit(second)
+    assert names(second.result) == (["nova"] if change is load else ["nova", "mira"])
+    assert second.error is None
+    if change is load:
+        assert watched.requests == ["get"]
+        assert names(first.result) == ["mira"]
+    else:
+        assert watched.requests == ["get", "put"]
+        assert isinstance(first.error, PetAlreadyInFleetError)
+
+
+def test_a_fleet_that_there_is_not_is_looked_for_each_time(watched: Watched, other: ObjectBackend) -> None:
+    """That there is none is known for the one answer only."""
+    assert commit(watched.backend, load, Kind.READ) is None
+    assert commit(watched.backend, load, Kind.READ) is None
+    commit(other, add("mira"))
+    assert names(commit(watched.backend, load, Kind.READ)) == ["mira"]
+    assert names(watched.backend.peek("u")) == ["mira"]
+
+
+# --- conflicts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_on_a_conflict_the_same_changes_are_applied_to_what_is_there_now(
+    watched: Watched, other: ObjectBackend, there: bool
+) -> None:
+    """Nothing of either is lost, of a new object as of an old one."""
+    if there:
+        watched.add("mira")
+    watched.puts = [before_it(other, "nova"), before_it(other, "tom")]
+    first = ["mira"] if there else []
+    assert names(watched.add("ada")) == [*first, "nova", "tom", "ada"]
+    assert watched.requests == [*([] if there else ["get"]), "put", "get", "put", "get", "put"]
+    assert names(other.peek("u")) == [*first, "nova", "tom", "ada"]
+
+
+def test_the_pauses_after_conflicts_are_random_and_grow(
+    watched: Watched, other: ObjectBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who met once must not meet again and again."""
+    drawn: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return high
+
+    monkeypatch.setattr("random.uniform", uniform)
+    watched.puts = [before_it(other, f"p{number}") for number in range(10)]
+    batch = Tenacious(Change(add("mira"), Kind.CREATE))
+    assert watched.backend.commit("u", batch)
+    assert batch.waits == 10
+    assert batch.pauses == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5, 0.5]
+    assert drawn == [(0, pause) for pause in batch.pauses]
+
+
+def test_it_gives_up_when_no_call_waits_any_longer(watched: Watched, other: ObjectBackend) -> None:
+    """The calls are put back, untouched, before the batch is asked whether to go on."""
+    asked: list[str] = []
+
+    class Impatient(OneBatch):
+        def put_back(self) -> None:
+            asked.append("put back")
+
+        def wait(self, sign: object) -> bool:
+            asked.append("wait")
+            return False
+
+    watched.puts = [before_it(other, "nova")]
+    change = Change(add("mira"), Kind.CREATE)
+    assert not watched.backend.commit("u", Impatient(change))
+    assert asked == ["put back", "wait"]
+    assert names(other.peek("u")) == ["nova"]
+
+
+def test_nothing_is_asked_for_calls_that_were_withdrawn(watched: Watched) -> None:
+    """A batch that is empty by now costs nothing."""
+    watched.commit()
+    assert watched.requests == []
+
+
+async def test_calls_that_others_are_always_ahead_of_time_out(
+    object_home: ObjectHome, other: ObjectBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the object's URL, and nothing was changed."""
+    store = object_home.store(lock_timeout=0.05)
+    watched = Watched(store._backend, monkeypatch)  # type: ignore[arg-type] # it is one
+    numbers: Iterator[int] = iter(range(1_000_000))
+
+    def always(put: Put, arguments: tuple[Any, ...]) -> Version:
+        watched.puts.append(always)
+        return before_it(other, f"p{next(numbers)}")(put, arguments)
+
+    watched.puts = [always]
+    with pytest.raises(LockTimeoutError) as raised:
+        await store.add("u", pet("mira"))
+    assert raised.value.path == object_home.where("u")
+    assert raised.value.holder is None
+    assert raised.value.waited >= 0.05
+    watched.puts = []
+    assert "mira" not in names(await store.peek("u"))  # type: ignore[operator] # there is a fleet
+    assert store.statistics().lock_waits == 1
+
+
+# --- answers that are lost -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("fault", [answer_lost, done_twice])
+def test_what_has_happened_is_found_out(watched: Watched, fault: Any, there: bool) -> None:
+    """No call reports that its own first try was in its way, and no change is applied twice."""
+    if there:
+        watched.add("mira")
+    watched.puts = [fault]
+    assert names(watched.add("nova")) == (["mira", "nova"] if there else ["nova"])
+    assert watched.requests[-2:] == ["put", "get"]
+    assert watched.requests.count("put") == 1
+    assert names(watched.add("tom")) == (["mira", "nova", "tom"] if there else ["nova", "tom"])
+
+
+def test_what_has_happened_is_found_out_behind_commits_of_others(watched: Watched, other: ObjectBackend) -> None:
+    """The answer is the fleet right after the call's own change, and the next commit starts from what is there now."""
+    watched.add("mira")
+
+    def lost_and_followed(put: Put, arguments: tuple[Any, ...]) -> Version:
+        put(*arguments)
+        for number in range(100):
+            commit(other, add(f"p{number}"))
+        raise LOST
+
+    watched.puts = [lost_and_followed]
+    assert names(watched.add("nova")) == ["mira", "nova"]
+    assert names(watched.add("tom")) == ["mira", "nova", *(f"p{number}" for number in range(100)), "tom"]
+    assert watched.requests == ["put"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_has_not_happened_is_put_again_with_the_same_id(watched: Watched, there: bool) -> None:
+    """As long as the object is what it was, the first try may still happen: of the two at most one can."""
+    if there:
+        watched.add("mira")
+    tried: list[tuple[Any, ...]] = []
+
+    def held_up(put: Put, arguments: tuple[Any, ...]) -> Version:
+        tried.append(arguments)
+        raise LOST
+
+    def then(put: Put, arguments: tuple[Any, ...]) -> Version:
+        assert arguments == tried[0]
+        version = put(*arguments)
+        with pytest.raises(ConflictError):
+            put(*tried[0])  # the first one arrives
+        return version
+
+    watched.puts = [held_up, then]
+    assert names(watched.add("nova")) == (["mira", "nova"] if there else ["nova"])
+    assert watched.requests[-3:] == ["put", "get", "put"]
+
+
+def test_a_put_that_comes_late_is_the_one_that_counts(watched: Watched) -> None:
+    """If the first try arrives before the second one, that one is refused, and the first is found."""
+    watched.add("mira")
+    tried: list[tuple[Any, ...]] = []
+
+    def held_up(put: Put, arguments: tuple[Any, ...]) -> Version:
+        tried.append(arguments)
+        raise LOST
+
+    def overtaken_by_it(put: Put, arguments: tuple[Any, ...]) -> Version:
+        put(*tried[0])
+        return put(*arguments)
+
+    watched.puts = [held_up, overtaken_by_it]
+    assert names(watched.add("nova")) == ["mira", "nova"]
+    assert watched.requests == ["put", "get", "put", "get"]
+    assert names(watched.backend.peek("u")) == ["mira", "nova"]
+
+
+def test_what_can_not_happen_any_more_is_done_anew(watched: Watched, other: ObjectBackend) -> None:
+    """Someone else has moved the object on: the lost try is refused whenever it comes."""
+    watched.add("mira")
+    tried: list[tuple[Any, ...]] = []
+
+    def lost_before_another(put: Put, arguments: tuple[Any, ...]) -> Version:
+        tried.append(arguments)
+        commit(other, add("nova"))
+        raise LOST
+
+    watched.puts = [lost_before_another]
+    assert names(watched.add("tom")) == ["mira", "nova", "tom"]
+    with pytest.raises(ConflictError):
+        watched.backend._bucket.put(*tried[0])
+
+
+@pytest.mark.parametrize("foreign", ["overwritten", "removed", "first"])
+def test_what_cannot_be_decided_says_so(watched: Watched, object_home: ObjectHome, foreign: str) -> None:
+    """Someone who keeps no lineage came in between: whether the change happened before that, no one can tell."""
+    if foreign != "first":
+        watched.add("mira")
+
+    def and_foreign(put: Put, arguments: tuple[Any, ...]) -> Version:
+        put(*arguments)
+        if foreign == "removed":
+            object_home.remove("u")
+        else:
+            object_home.write(dumps(PetFleet("u", [pet("ada")], "ada")).encode(), "u")
+        raise LOST
+
+    watched.puts = [and_foreign]
+    with pytest.raises(UnconfirmedCommitError) as raised:
+        watched.add("nova")
+    assert raised.value.path == object_home.where("u")
+    assert raised.value.__cause__ is LOST
+    assert names(watched.add("tom")) == (["tom"] if foreign == "removed" else ["ada", "tom"])
+
+
+def test_what_is_not_decided_in_time_says_so(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """The store stays away: after the deadline every call of the batch is told, loads too."""
+    watched.add("mira")
+    watched.puts = [request_lost] + [unsent, request_lost, refused] * 10
+    watched.gets = [OSError(errno.EIO, "away"), None] * 20
+    changes = [Change(load, Kind.READ), Change(add("nova"), Kind.CREATE), Change(load, Kind.READ)]
+    with caplog.at_level(logging.WARNING):
+        batch = watched.commit(*changes, seconds=0.55)
+    assert [type(change.error) for change in changes] == [UnconfirmedCommitError] * 3
+    assert len(batch.pauses) == 6
+    assert watched.requests == ["put", "get"] * 7
+    assert "looking up whether it was written" in caplog.text
+    watched.puts.clear()
+    watched.gets.clear()
+    assert names(watched.add("tom")) == ["mira", "tom"]
+    assert watched.requests == ["get", "put"]
+
+
+def test_a_foreign_object_that_is_in_the_way_is_a_conflict(watched: Watched, object_home: ObjectHome) -> None:
+    """Where the store has refused the only try, nothing is in doubt, whoever wrote what is there."""
+    watched.add("mira")
+    object_home.write(dumps(PetFleet("u", [pet("ada")], "ada")).encode(), "u")
+    assert names(watched.add("nova")) == ["ada", "nova"]
+
+
+def test_a_crowd_of_writers_leaves_it_open(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many have written since that the own commit may have been dropped from the object's note."""
+    watched.add("mira")
+
+    def and_a_crowd(put: Put, arguments: tuple[Any, ...]) -> Version:
+        version = put(*arguments)
+        ids = tuple(Writer().next_commit() for _ in range(_MOST))
+        origin = Lineage.of(arguments[2])
+        assert origin is not None
+        put(arguments[0], arguments[1] + b"\n", Lineage(origin.origin, ids).note(), version)
+        raise LOST
+
+    watched.puts = [and_a_crowd]
+    with pytest.raises(UnconfirmedCommitError):
+        watched.add("nova")
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_put_fails_the_writes_and_answers_the_loads(watched: Watched, other: ObjectBackend) -> None:
+    """Nothing was changed; what is answered is what is there now, not what was remembered."""
+    watched.add("mira")
+    commit(other, add("nova"))
+    watched.puts = [refused, refused]
+    changes = [Change(load, Kind.READ), Change(add("tom"), Kind.CREATE), Change(load, Kind.READ)]
+    watched.commit(*changes)
+    assert [names(changes[0].result), names(changes[2].result)] == [["mira", "nova"]] * 2
+    assert isinstance(changes[1].error, PermissionError)
+    assert watched.requests == ["put", "get", "put", "get"]
+    assert names(other.peek("u")) == ["mira", "nova"]
+
+
+def test_a_refused_put_after_a_look_needs_no_other(watched: Watched) -> None:
+    """What was read for this batch is what its loads are answered from."""
+    watched.puts = [refused]
+    changes = [Change(add("tom"), Kind.CREATE), Change(load, Kind.READ)]
+    watched.commit(*changes)
+    assert watched.requests == ["get", "put"]
+    assert (type(changes[0].error), changes[1].result, changes[1].error) == (PermissionError, None, None)
+
+
+@pytest.mark.parametrize("when", ["at first", "after a conflict", "after no connection"])
+def test_a_store_that_cannot_be_read_fails_the_batch(watched: Watched, other: ObjectBackend, when: str) -> None:
+    """The error is that of the reading, and nothing was changed."""
+    away = OSError(errno.EIO, "away", "s3://...")
+    if when == "at first":
+        watched.gets = [away]
+    else:
+        watched.puts = [before_it(other, "nova") if when == "after a conflict" else unsent]
+        watched.gets = [None, away, away]
+    batch = Tenacious(Change(add("mira"), Kind.CREATE))
+    if when == "at first":
+        with pytest.raises(OSError, match="away"):
+            watched.backend.commit("u", batch)
+    else:
+        assert watched.backend.commit("u", batch)
+        assert batch.changes[0].error is not None
+        assert str(batch.changes[0].error) == str(away)
+    assert "mira" not in (names(other.peek("u")) or [])
+
+
+def test_without_a_connection_it_is_tried_again(watched: Watched) -> None:
+    """A gateway that has just come back is enough."""
+    watched.puts = [unsent, unsent]
+    assert names(watched.add("mira")) == ["mira"]
+    assert watched.requests == ["get", "put", "get", "put", "get", "put"]
+
+
+# --- what is there ---------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_fleet_leaves_an_object_that_says_so(watched: Watched, object_home: ObjectHome) -> None:
+    """To every reader it is no fleet, and a new one takes its place."""
+    watched.add("mira")
+    bucket = watched.backend._bucket
+    assert commit(watched.backend, delete, Kind.DELETE) is None
+    found = bucket.get("u/fleet.toml", 100)
+    assert found is not None
+    assert found.data == TOMBSTONE
+    late = object_home.backend()
+    assert late.peek("u") is None
+    assert late.text("u") is None
+    assert list(late.users()) == []
+    assert commit(late, load, Kind.READ) is None
+    assert commit(late, delete, Kind.DELETE) is None
+    assert names(commit(late, add("nova"))) == ["nova"]
+    assert list(watched.backend.users()) == ["u"]
+
+
+def test_a_delete_does_not_drop_a_concurrent_commit(watched: Watched, other: ObjectBackend) -> None:
+    """It is decided on what is there when it happens."""
+    watched.add("mira")
+    seen: list[list[str] | None] = []
+
+    def notes(stored: PetFleet | None) -> None:
+        seen.append(names(stored))
+
+    watched.puts = [before_it(other, "nova")]
+    watched.commit(Change(notes, Kind.DELETE))
+    assert seen == [["mira"], ["mira", "nova"]]
+
+
+def test_users_are_told_from_what_is_not_theirs(object_home: ObjectHome) -> None:
+    """Only names that can be users', right under the prefix, with a fleet: odd names and a tombstone's size too."""
+    odd = [
+        "a b",
+        "ä",
+        "100%",
+        "%41",
+        "a+b",
+        "#?x",
+        "😀",
+        "a:b",
+        "x&y=1",
+        "~t",
+        "*",
+        "'q\"",
+        "<>",
+        "e\u0301",
+        "é",
+        "...",
+    ]
+    for name in odd:
+        object_home.write(dumps(PetFleet(name)).encode(), name)
+    object_home.write(b"x" * len(TOMBSTONE), "broken")
+    object_home.write(TOMBSTONE, "deleted")
+    object_home.write(b"", "a::b")
+    object_home.write(b"", "deep/er")
+    backend = object_home.backend()
+    backend._bucket.put("fleet.toml", b"", "", None)
+    backend._bucket.put("u/other.toml", b"", "", None)
+    left_out: list[tuple[str, str]] = []
+    assert sorted(backend.users(lambda name, error: left_out.append((name, str(error))))) == sorted([*odd, "broken"])
+    assert sorted(backend.users()) == sorted([*odd, "broken"])
+    assert [name for name, _ in left_out] == ["a::b"]
+    for name in odd:
+        assert backend.peek(name) == PetFleet(name)
+
+
+@pytest.mark.parametrize("data", [b"broken", b"", dumps(PetFleet("other")).encode()])
+def test_an_object_that_is_no_fleet(object_home: ObjectHome, data: bytes) -> None:
+    """Every reader says so and names it, and only a save that overwrites gets past it, if it is not another user's."""
+    object_home.write(data, "u")
+    backend = object_home.backend()
+    for read in (backend.peek, backend.text, lambda user: backend.look(user, None)):
+        with pytest.raises(FleetFormatError) as raised:
+            read("u")
+        assert raised.value.path == object_home.where("u")
+    change = Change(lambda stored: PetFleet("u"), Kind.OVERWRITE)
+    assert backend.commit("u", OneBatch(change))
+    assert (change.error is None) == (b"other" not in data)
+
+
+def test_an_object_that_is_too_large_is_not_read(object_home: ObjectHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error that tells the size, and what fits is not remembered for ever."""
+    monkeypatch.setattr("petfleet.codec.MOST_BYTES", 1000)
+    object_home.write(b"x" * 1001, "u")
+    with pytest.raises(FleetFormatError, match="at most 1000 bytes, not 1001"):
+        object_home.backend().peek("u")
+
+
+def test_the_text_is_what_the_object_holds(object_home: ObjectHome) -> None:
+    """Byte for byte what a file would hold."""
+    backend = object_home.backend()
+    assert backend.text("u") is None
+    fleet = commit(backend, add("mira"))
+    assert fleet is not None
+    assert backend.text("u") == dumps(fleet)
+    assert object_home.read("u") == dumps(fleet).encode()
+
+
+def test_a_look_tells_what_has_changed(watched: Watched, other: ObjectBackend) -> None:
+    """One request each, and None where nothing has."""
+    first = watched.backend.look("u", None)
+    assert first is not None
+    assert first.fleet is None
+    assert watched.backend.look("u", first.sign) is None
+    commit(other, add("mira"))
+    second = watched.backend.look("u", first.sign)
+    assert second is not None
+    assert names(second.fleet) == ["mira"]
+    watched.requests.clear()
+    assert watched.backend.look("u", second.sign) is None
+    assert watched.requests == ["get"]
+
+
+def test_waiting_for_notices_ends_with_the_time_or_a_call(
+    object_home: ObjectHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No one is ever named."""
+    clock = Clock()
+    monkeypatch.setattr(objects, "time", clock)
+
+    class Calls:
+        def is_set(self) -> bool:
+            return clock.now > 1010
+
+    notices = object_home.backend().notices(Calls())
+    assert notices.arm(["u"]) is False
+    assert notices.distrust() is False
+    assert notices.wait(5) == set()
+    assert 1005 <= clock.now < 1006
+    assert notices.wait(100) == set()
+    assert 1010 < clock.now < 1011
+    notices.close()
+
+
+async def test_many_watched_users_are_looked_at_side_by_side(
+    object_home: ObjectHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look waits for the network: one after another, hundreds would take longer than the pause between two."""
+    store = object_home.store()
+    gate, barrier, first = Gate(), threading.Barrier(7), [True]
+    look = store._backend.look
+
+    def met(user_id: str, seen: object) -> Any:
+        if first:
+            first.clear()
+            gate.hold()
+        elif seen is None:
+            barrier.wait(30)
+        return look(user_id, seen)
+
+    monkeypatch.setattr(store._backend, "look", met)
+    async with AsyncExitStack() as watches, anyio.create_task_group() as tasks:
+        for number in range(8):
+            watch = await watches.enter_async_context(aclosing(store.watch(f"u{number}")))
+            tasks.start_soon(anext, watch)
+        await anyio.to_thread.run_sync(wait_until, lambda: len(store._watching._users) == 8)
+        gate.open()
+
+
+# --- as a whole ------------------------------------------------------------------------------------------------------
+
+
+def test_names_itself(object_home: ObjectHome) -> None:
+    """A store shows its URL."""
+    backend = object_home.backend()
+    assert str(backend) == object_home.url
+    assert repr(backend) == f"ObjectBackend({object_home.url!r})"
+    assert repr(object_home.store()) == f"FleetStore({object_home.url!r})"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_the_pause_between_polls_is_some_time(seconds: float) -> None:
+    """Without one the store would be asked without end."""
+    with pytest.raises(ValueError, match="poll_seconds must be a number of seconds above 0, not "):
+        ObjectBackend("s3://bucket/prefix", poll_seconds=seconds)
+
+
+def test_a_forked_child_is_told_at_once(object_home: ObjectHome) -> None:
+    """The threads of obstore are the parent's: the child would wait for ever."""
+    backend = object_home.backend()
+    commit(backend, add("mira"))
+    mine = backend._writer
+
+    def child() -> None:
+        assert backend._writer is not mine
+        for call in (backend.peek, backend.text, lambda user: list(backend.users())):
+            with pytest.raises(OSError, match="start processes by spawn") as raised:
+                call("u")
+            assert raised.value.errno == errno.ENOTSUP
+        with pytest.raises(OSError, match="start processes by spawn"):
+            commit(backend, load)
+
+    assert in_fork(child) == 0
+    assert names(backend.peek("u")) == ["mira"]
+
+
+def test_the_bucket_is_what_is_patched() -> None:
+    """The tests above reach the requests that are made."""
+    assert {"put", "get", "list"} <= set(vars(Bucket))
