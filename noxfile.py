@@ -51,7 +51,7 @@ def group(*names: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, *names)
 
 
-# What `petfleet[cli,watch]` brings.
+# What all extras bring: `petfleet[cli,watch,objects]`.
 EXTRAS = [requirement for extra in PROJECT["project"]["optional-dependencies"].values() for requirement in extra]
 
 built: list[str] = []  # the one wheel of this run

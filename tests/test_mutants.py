@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.mutants import __main__ as runner
-from tests.mutants.protections import MUTANTS, Mutant
+from tests.mutants.mutant import Mutant
+from tests.mutants.protections import MUTANTS
 
 SOURCES = Path(__file__).parent.parent / "src" / "petfleet"
 

@@ -629,23 +629,27 @@ async def test_many_watched_users_are_looked_at_side_by_side(
 ) -> None:
     """Each look waits for the network: one after another, hundreds would take longer than the pause between two."""
     store = object_home.store()
-    gate, barrier, first = Gate(), threading.Barrier(7), [True]
+    gate, held, barriers = Gate(), list[str](), list[threading.Barrier]()
     look = store._backend.look
 
     def met(user_id: str, seen: object) -> Any:
-        if first:
-            first.clear()
+        if not barriers:  # the first turn, of those who had joined by then
+            held.append(user_id)
             gate.hold()
         elif seen is None:
-            barrier.wait(30)
+            barriers[0].wait(30)
         return look(user_id, seen)
 
     monkeypatch.setattr(store._backend, "look", met)
     async with AsyncExitStack() as watches, anyio.create_task_group() as tasks:
-        for number in range(8):
+        for number in range(12):
             watch = await watches.enter_async_context(aclosing(store.watch(f"u{number}")))
             tasks.start_soon(anext, watch)
-        await anyio.to_thread.run_sync(wait_until, lambda: len(store._watching._users) == 8)
+            if not number:
+                await anyio.to_thread.run_sync(gate.reached.wait)
+        await anyio.to_thread.run_sync(wait_until, lambda: len(store._watching._users) == 12)
+        assert held == ["u0"]
+        barriers.append(threading.Barrier(11))
         gate.open()
 
 

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.mutants.protections import MUTANTS, Mutant
+from tests.mutants.mutant import Mutant
+from tests.mutants.protections import MUTANTS
 from tests.patched import copy_package, environment, replace_once
 
 _TESTS: Final = Path(__file__).parent.parent

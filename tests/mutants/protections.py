@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
-
-class Mutant(NamedTuple):
-    """A protection, and how to take it out.
-
-    Attributes:
-        protection: what it keeps true.
-        module: where it is, from the library's directory.
-        found: the text that stands there, once.
-        instead: what is put in its place.
-        test: what must fail then.
-    """
-
-    protection: str
-    module: str
-    found: str
-    instead: str
-    test: str
-
+from tests.mutants import objects
+from tests.mutants.mutant import Mutant
 
 MUTANTS: Final = (
     Mutant(
@@ -1130,4 +1114,5 @@ MUTANTS: Final = (
         "if lock.is_at_path():\n                    return",
         "cli/test_checking.py::test_a_writer_at_work_is_no_finding",
     ),
+    *objects.MUTANTS,
 )
