@@ -519,7 +519,10 @@ def test_a_delete_does_not_drop_a_concurrent_commit(watched: Watched, other: Obj
     assert seen == [["mira"], ["mira", "nova"]]
 
 
-def test_users_are_told_from_what_is_not_theirs(object_home: ObjectHome) -> None:
+@pytest.mark.parametrize("tags", ["of the content", "unique"])
+def test_users_are_told_from_what_is_not_theirs(
+    object_home: ObjectHome, tags: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only names that can be users', right under the prefix, with a fleet: odd names and a tombstone's size too."""
     odd = [
         "a b",
@@ -546,6 +549,8 @@ def test_users_are_told_from_what_is_not_theirs(object_home: ObjectHome) -> None
     object_home.write(b"", "a::b")
     object_home.write(b"", "deep/er")
     backend = object_home.backend()
+    if tags == "unique":
+        monkeypatch.setattr(objects, "_TOMBSTONE_TAG", '"of another store"')
     backend._bucket.put("fleet.toml", b"", "", None)
     backend._bucket.put("u/other.toml", b"", "", None)
     left_out: list[tuple[str, str]] = []

@@ -135,14 +135,13 @@ class Bucket:
         if replacing is not None:
             mode = {name: value for name, value in replacing._asdict().items() if value is not None}
         try:
-            # In one piece, however large: a condition holds for no other.
-            put = self._obstore.put(self._puts, key, data, attributes={_NOTE: note}, mode=mode, use_multipart=False)
+            put = self._obstore.put(self._puts, key, data, attributes={_NOTE: note}, mode=mode)
         except (FileNotFoundError, self._obstore.exceptions.BaseError) as error:
             raise self._put_error(error, key) from error
         return Version(put["e_tag"], put["version"])
 
-    def list(self) -> Iterator[tuple[str, int]]:
-        """Yield the key and the size of each object under the URL.
+    def list(self) -> Iterator[tuple[str, int, str | None]]:
+        """Yield the key, the size and the ETag of each object under the URL.
 
         Raises:
             OSError: they could not be listed.
@@ -151,7 +150,7 @@ class Bucket:
         try:
             for chunk in self._obstore.list(self._reads):
                 for each in chunk:
-                    yield each["path"], each["size"]
+                    yield each["path"], each["size"], each["e_tag"]
         except (FileNotFoundError, self._obstore.exceptions.BaseError) as error:
             raise self._os_error(error, "") from error
 

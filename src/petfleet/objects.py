@@ -6,6 +6,7 @@ there any more; then the same changes are applied to what is there now.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -26,6 +27,7 @@ from petfleet.names import check_user_id, text
 # What a deleted fleet leaves. Stores that delete on a condition are few, and obstore asks none of them; to delete
 # without one would drop what someone else has just committed.
 TOMBSTONE: Final = b"# petfleet: no fleet\n"
+_TOMBSTONE_TAG: Final = f'"{hashlib.md5(TOMBSTONE, usedforsecurity=False).hexdigest()}"'
 _FIRST_PAUSE: Final = 0.002  # seconds, at most, after the first conflict
 _LONGEST_PAUSE: Final = 0.5
 _STEP_SECONDS: Final = 0.02  # how often a watcher that waits looks whether it is called
@@ -139,7 +141,7 @@ class ObjectBackend:
         Args:
             left_out: told of each name that has a fleet but cannot be a user's, and of why.
         """
-        for key, size in self._bucket.list():
+        for key, size, e_tag in self._bucket.list():
             name, slash, file = key.partition("/")
             if not slash or file != FLEET_FILE:
                 continue
@@ -149,9 +151,9 @@ class ObjectBackend:
                 if left_out is not None:
                     left_out(name, error)
                 continue
-            # Only what may be a tombstone costs a request of its own.
-            if size != len(TOMBSTONE) or not self._look(name).state.absent:
-                yield name
+            if size == len(TOMBSTONE) and (e_tag == _TOMBSTONE_TAG or self._look(name).state.absent):
+                continue  # where ETags are something else than on S3, each costs a request
+            yield name
 
     def look(self, user_id: str, seen: object) -> Look | None:
         """Return the fleet as it is now; None if it is what it was when ``seen`` was its sign."""

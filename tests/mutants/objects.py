@@ -36,13 +36,6 @@ MUTANTS: Final = (
         "test_bucket.py::test_a_put_names_what_it_replaces",
     ),
     Mutant(
-        "a large put is one conditional put",
-        "bucket.py",
-        ", use_multipart=False",
-        "",
-        "test_bucket.py::test_a_large_put_is_one_put",
-    ),
-    Mutant(
         "obstore repeats no put",
         "bucket.py",
         'once = {**reads, "max_retries": 0}',
@@ -157,8 +150,8 @@ MUTANTS: Final = (
     Mutant(
         "a tombstone is no user",
         "objects.py",
-        "if size != len(TOMBSTONE) or not self._look(name).state.absent:",
-        "if True:",
+        "if size == len(TOMBSTONE) and (e_tag == _TOMBSTONE_TAG or self._look(name).state.absent):",
+        "if e_tag == _TOMBSTONE_TAG:",
         "test_objects.py::test_users_are_told_from_what_is_not_theirs",
     ),
     Mutant(

@@ -7,6 +7,17 @@ from typing import Final
 from tests.mutants import objects
 from tests.mutants.mutant import Mutant
 
+# How a watch arms, and how it then looks.
+_ARM: Final = """                if (named is None or new) and notices.arm(watched):
+                    named = None
+                if named is None:
+                    named = set(watched)
+                    next_look = time.monotonic() + self._backend.look_seconds
+                due = [watched[user_id] for user_id in (named | new) & watched.keys()]
+                changed = list((map if at_once == 1 else lookers.map)(self._look, due))
+"""
+_LOOK: Final = _ARM[_ARM.index("                if named is None:") :]
+
 MUTANTS: Final = (
     Mutant(
         "the file is synced",
@@ -816,8 +827,8 @@ MUTANTS: Final = (
     Mutant(
         "a watch arms before it looks",
         "watching.py",
-        "if (named is None or new) and notices.arm(watched):",
-        "if [self._look(each) for each in watched.values()] and notices.arm(watched) and False:",
+        _ARM,
+        f"{_LOOK}                notices.arm(watched)\n",
         "test_notices.py::test_what_changes_right_after_a_look_is_told",
     ),
     Mutant(
