@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from benchmarks import scenarios, targets
+from benchmarks import object_targets, scenarios, targets
 from benchmarks.figures import Report, Result, Scenario, Target
 from benchmarks.machine import machine, versions
 from benchmarks.runs import ADDS, Deployments, measure
@@ -55,6 +55,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 TARGETS: Final = "targets"
 STARTUP: Final = "startup"  # one of the targets, alone
 SYNCS: Final = "syncs"
+OBJECTS: Final = "objects"  # the targets of object storage, against a server
 
 _NOTHING: Final = Result(
     peer="",
@@ -80,7 +81,7 @@ _NOTHING: Final = Result(
 
 def parts(kind: str) -> list[str]:
     """Return what a run of that kind can be narrowed to."""
-    return [*dict.fromkeys(scenario.group for _, scenario in KINDS[kind].runs()), SYNCS, TARGETS, STARTUP]
+    return [*dict.fromkeys(scenario.group for _, scenario in KINDS[kind].runs()), SYNCS, TARGETS, STARTUP, OBJECTS]
 
 
 def run(kind: str, only: Collection[str], peers: Collection[str], directory: Path | None) -> tuple[Report, list[str]]:
@@ -106,8 +107,12 @@ def run(kind: str, only: Collection[str], peers: Collection[str], directory: Pat
             one.measure_targets(targets.GROUPS)
         elif STARTUP in wanted:
             one.measure_targets([targets.startup])
+        if OBJECTS in wanted:
+            one.measure_targets(object_targets.GROUPS)
+        one.end()
         one.say("measured")
-        of_what = {**versions(_packages(peers)), **deployments.server_versions()}
+        shown = [*peers, *(object_targets.PEERS if OBJECTS in wanted else ())]
+        of_what = {**versions(_packages(shown)), **deployments.server_versions()}
         return Report(kind, when, about, of_what, one.results, one.targets, one.syncs), one.wrong
 
 
@@ -153,7 +158,7 @@ class _Run:
                 self._failed(f"syncs, {peer}", error)
 
     def measure_targets(self, groups: Iterable[targets.Group]) -> None:
-        """Measure these targets; in the end, the lost updates of everything until then."""
+        """Measure these targets."""
         if "petfleet" not in self._peers:
             return
         for group in groups:
@@ -163,6 +168,11 @@ class _Run:
                 )
             except Exception as error:  # noqa: BLE001 - shown at the end
                 self._failed(f"targets, {group.__name__}", error)
+
+    def end(self) -> None:
+        """Add the lost updates of all that was measured."""
+        if not self._checked:
+            return
         if not self._kind.judged:
             self.targets.clear()
         name = "lost updates, all runs together"

@@ -41,20 +41,20 @@ def one_change(deployments: Deployments, run: Run, effort: Effort) -> list[Figur
     """Return what one call costs that nothing else is in the way of."""
     took = pairs.calls(deployments.directory("pairs"))
     return [
-        _at_most(
+        at_most(
             1.2, "one uncontended durable change / raw protocol in one executor call", took.change, took.raw_change
         ),
-        _at_most(1.3, "load, 5 pets / reading the same file in one executor call", took.load, took.raw_read),
-        _at_most(3, "change to a fleet of 1,000 pets / to one of 5", took.large_change, took.change),
-        _about("raw protocol in one executor call, ms", took.raw_change * 1e3),
-        _about("one uncontended durable change, ms", took.change * 1e3),
+        at_most(1.3, "load, 5 pets / reading the same file in one executor call", took.load, took.raw_read),
+        at_most(3, "change to a fleet of 1,000 pets / to one of 5", took.large_change, took.change),
+        about("raw protocol in one executor call, ms", took.raw_change * 1e3),
+        about("one uncontended durable change, ms", took.change * 1e3),
     ]
 
 
 def parsing(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
     """Return what a file costs that was never seen before."""
     took = pairs.parses()
-    return [_at_most(0.2, "first sight of a 50-pet file / tomllib's parse alone", took.loads, took.tomllib)]
+    return [at_most(0.2, "first sight of a 50-pet file / tomllib's parse alone", took.loads, took.tomllib)]
 
 
 def hot(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
@@ -65,11 +65,11 @@ def hot(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
     four = run("petfleet", all_at_once)
     name = "hot user, 4 x 32 / "
     return [
-        _at_least(15, "hot user, 1 process x 128 tasks / raw rate in one thread", one.rate, raw.rate),
-        _at_least(100, name + "step by step", four.rate, run("step by step", all_at_once).rate),
-        _at_least(20, name + "aiosqlite", four.rate, run("aiosqlite", all_at_once).rate),
-        _at_least(10, name + "PostgreSQL", four.rate, run("PostgreSQL", all_at_once).rate),
-        _about("hot user, 4 x 32, durable changes per second", four.rate),
+        at_least(15, "hot user, 1 process x 128 tasks / raw rate in one thread", one.rate, raw.rate),
+        at_least(100, name + "step by step", four.rate, run("step by step", all_at_once).rate),
+        at_least(20, name + "aiosqlite", four.rate, run("aiosqlite", all_at_once).rate),
+        at_least(10, name + "PostgreSQL", four.rate, run("PostgreSQL", all_at_once).rate),
+        about("hot user, 4 x 32, durable changes per second", four.rate),
     ]
 
 
@@ -80,9 +80,9 @@ def many(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
     sqlite = run("aiosqlite", Scenario("targets", 4, 16, users=effort.many))
     name = f"{effort.many:,} users, 4 x 16 / "
     return [
-        _at_least(0.85, name + "raw protocol in 16 threads", ours.rate, raw.rate),
-        _at_least(3, name + "aiosqlite", ours.rate, sqlite.rate),
-        _about(f"{effort.many:,} users, 4 x 16, durable changes per second", ours.rate),
+        at_least(0.85, name + "raw protocol in 16 threads", ours.rate, raw.rate),
+        at_least(3, name + "aiosqlite", ours.rate, sqlite.rate),
+        about(f"{effort.many:,} users, 4 x 16, durable changes per second", ours.rate),
     ]
 
 
@@ -90,9 +90,9 @@ def fairness(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]
     """Return how evenly those who share one user are served."""
     ours = run("petfleet", Scenario("targets", 4, 8))
     return [
-        _at_most(4, "hot user, 4 x 8: p99 / p50", ours.p99_ms, ours.p50_ms),
-        _at_most(10, "hot user, 4 x 8: max / p50", ours.max_ms, ours.p50_ms),
-        _at_least(0.95, "hot user, 4 x 8: Jain's index among processes", ours.jain_processes),
+        at_most(4, "hot user, 4 x 8: p99 / p50", ours.p99_ms, ours.p50_ms),
+        at_most(10, "hot user, 4 x 8: max / p50", ours.max_ms, ours.p50_ms),
+        at_least(0.95, "hot user, 4 x 8: Jain's index among processes", ours.jain_processes),
     ]
 
 
@@ -100,14 +100,14 @@ def quiet(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
     """Return what others cost a user who has nothing to do with them."""
     alone = run("petfleet", Scenario("targets", beside="pauses"))
     beside = run("petfleet", Scenario("targets", beside="hot"))
-    return [_at_most(4, "quiet user's change beside 32 hot users / alone, p50", beside.p50_ms, alone.p50_ms)]
+    return [at_most(4, "quiet user's change beside 32 hot users / alone, p50", beside.p50_ms, alone.p50_ms)]
 
 
 def users(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
     """Return what the number of users in one root costs."""
     few = run("petfleet", Scenario("targets", 4, 16, users=100))
     very_many = run("petfleet", Scenario("targets", 4, 16, users=effort.very_many))
-    return [_at_least(0.9, f"{effort.very_many:,} users / 100 users, 4 x 16", very_many.rate, few.rate)]
+    return [at_least(0.9, f"{effort.very_many:,} users / 100 users, 4 x 16", very_many.rate, few.rate)]
 
 
 def stalls(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
@@ -116,8 +116,8 @@ def stalls(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
     large = Scenario("targets", 1, 32, pets=1000)
     ours = [_stall(run("petfleet", scenario)) for scenario in (busy, large, Scenario("targets", 1, 128))]
     return [
-        _at_most(5, "longest event-loop stall, 32 and 128 tasks, 5 and 1,000 pets, ms", max(ours, key=_nan_first)),
-        _about("the same of 32 tasks that await the raw protocol, ms", _stall(run("raw, awaited", busy))),
+        at_most(5, "longest event-loop stall, 32 and 128 tasks, 5 and 1,000 pets, ms", max(ours, key=_nan_first)),
+        about("the same of 32 tasks that await the raw protocol, ms", _stall(run("raw, awaited", busy))),
     ]
 
 
@@ -125,10 +125,10 @@ def startup(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
     """Return what petfleet costs a program, or an operator, before it does anything."""
     took = pairs.starts()
     return [
-        _at_most(1.3, "import petfleet / import anyio, filelock, tomli_w", took.library, took.dependencies),
-        _at_most(1.5, "petfleet --help / import typer", took.help, took.typer),
-        _about("import petfleet, ms", took.library * 1e3),
-        _about("petfleet --help, ms", took.help * 1e3),
+        at_most(1.3, "import petfleet / import anyio, filelock, tomli_w", took.library, took.dependencies),
+        at_most(1.5, "petfleet --help / import typer", took.help, took.typer),
+        about("import petfleet, ms", took.library * 1e3),
+        about("petfleet --help, ms", took.help * 1e3),
     ]
 
 
@@ -157,15 +157,18 @@ def _target(figures: list[Figure]) -> Target:
     return Target(name, goal, at_most, median, low, high, len(values))
 
 
-def _at_most(goal: float, name: str, value: float, unit: float = 1.0) -> Figure:
+def at_most(goal: float, name: str, value: float, unit: float = 1.0) -> Figure:
+    """Return a figure that is good when it is small."""
     return Figure(name, True, goal, value / unit)
 
 
-def _at_least(goal: float, name: str, value: float, unit: float = 1.0) -> Figure:
+def at_least(goal: float, name: str, value: float, unit: float = 1.0) -> Figure:
+    """Return a figure that is good when it is large."""
     return Figure(name, False, goal, value / unit)
 
 
-def _about(name: str, value: float) -> Figure:
+def about(name: str, value: float) -> Figure:
+    """Return a figure without a goal."""
     return Figure(name, True, None, value)
 
 

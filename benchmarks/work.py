@@ -18,6 +18,9 @@ PEERS: Final = {
     "aiosqlite, batched": "benchmarks.peers.sqlite:BatchedSqlite",
     "diskcache": "benchmarks.peers.disk_cache:DiskCache",
     "PostgreSQL": "benchmarks.peers.postgres:Postgres",
+    "petfleet, objects": "benchmarks.peers.objects:Objects",
+    "compare-and-swap loop": "benchmarks.peers.objects:SwapLoop",
+    "bare get and put": "benchmarks.peers.objects:BareRequests",
 }
 
 Fleet = dict[str, Any]  # what a peer that has no fleet type of its own keeps, as JSON or as TOML

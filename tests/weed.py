@@ -71,6 +71,11 @@ class Weed:
         """Return the URLs of the gateways."""
         return [f"http://127.0.0.1:{port}" for port in self._s3]
 
+    @property
+    def processes(self) -> list[int]:
+        """Return the ids of the processes, the server's first."""
+        return [process.pid for process in self._running.values()]
+
     def options(self, gateway: int = 0, endpoint: str | None = None) -> dict[str, Any]:
         """Return what ``ObjectBackend("s3://<bucket>/<prefix>", **options)`` needs to go through a gateway.
 

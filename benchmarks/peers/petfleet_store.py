@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from benchmarks.processes import GRACE, child, receive
 from benchmarks.work import Count, Peer, pet, pet_name
@@ -28,7 +28,7 @@ class Petfleet(Peer):
     """One store a process."""
 
     durability = "file and directory synced"
-    packages = ("petfleet", "anyio", "filelock", "tomli-w")
+    packages: ClassVar[tuple[str, ...]] = ("petfleet", "anyio", "filelock", "tomli-w")
 
     async def prepare(self, users: Sequence[str], pets: int) -> None:
         with contextlib.ExitStack() as stack:
