@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import random
 import re
 import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -29,7 +30,7 @@ class Exchange:
     Attributes:
         method, path, body: the request; the path with its query.
         headers: those of the request, by names in small letters.
-        status: what the gateway answered; None until it has, or if it never did.
+        statuses: what the gateway has answered, each time that it got the request.
         replied: whether the answer was handed to the client.
     """
 
@@ -38,7 +39,7 @@ class Exchange:
         pairs = [line.decode("latin-1").split(":", 1) for line in head[1:]]
         self.headers = {name.strip().lower(): value.strip() for name, value in pairs}
         self.body = body
-        self.status: int | None = None
+        self.statuses: list[int] = []
         self.replied = False
         self._proxy = proxy
         self._client = client
@@ -53,7 +54,7 @@ class Exchange:
             self._in_pieces(upstream.send, self.body, pause)
             answer = upstream.getresponse()
             self._answer = _raw(answer, self.method)
-            self.status = answer.status
+            self.statuses.append(answer.status)
         except (OSError, http.client.HTTPException) as error:
             raise CutError from error
         finally:
@@ -116,6 +117,13 @@ def drop_reply(exchange: Exchange) -> None:
     raise CutError
 
 
+def twice(exchange: Exchange) -> None:
+    """Deliver the request twice, and hand over the second answer, as what repeats a request by itself does."""
+    exchange.forward()
+    exchange.forward()
+    exchange.reply()
+
+
 def cut(exchange: Exchange) -> None:
     """Close the client's connection before anything reaches the gateway."""
     raise CutError
@@ -142,6 +150,17 @@ def slow(pause: float = 0.01) -> Behaviour:
         exchange.reply(pause)
 
     return behave
+
+
+def late(exchange: Exchange) -> None:
+    """Deliver the request after the client has given it up."""
+    exchange.await_client_gone()
+    exchange.forward()
+
+
+def mixed(rng: random.Random, behaviours: Mapping[Behaviour, float]) -> Behaviour:
+    """Return what behaves in one of these ways at random, each with its weight."""
+    return lambda exchange: rng.choices(list(behaviours), list(behaviours.values()))[0](exchange)
 
 
 class Held:

@@ -93,22 +93,22 @@ def test_what_is_not_ruled_passes_on_one_connection(between: Proxy, client: http
     client.request("GET", "/a?list")
     assert client.getresponse().status == 304
     assert client.sock is kept
-    found = [(each.method, each.path, each.headers.get("if-match"), each.status) for each in between.requests()]
+    found = [(each.method, each.path, each.headers.get("if-match"), each.statuses) for each in between.requests()]
     assert found == [
-        ("PUT", "/a", None, 200),
-        ("PUT", "/chunked", None, 200),
-        ("PUT", "/a", '"old"', 412),
-        ("GET", "/a?list", None, 304),
+        ("PUT", "/a", None, [200]),
+        ("PUT", "/chunked", None, [200]),
+        ("PUT", "/a", '"old"', [412]),
+        ("GET", "/a?list", None, [304]),
     ]
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "status", "received"),
+    ("behaviour", "statuses", "received"),
     [
-        (proxy.drop_reply, 200, [BODY]),
-        (proxy.tear_reply, 200, [BODY]),
-        (proxy.cut, None, []),
-        (proxy.tear, None, [BODY[: len(BODY) // 2]]),
+        (proxy.drop_reply, [200], [BODY]),
+        (proxy.tear_reply, [200], [BODY]),
+        (proxy.cut, [], []),
+        (proxy.tear, [], [BODY[: len(BODY) // 2]]),
     ],
 )
 def test_a_cut_connection_is_a_lost_answer(
@@ -116,7 +116,7 @@ def test_a_cut_connection_is_a_lost_answer(
     server: _Server,
     client: http.client.HTTPConnection,
     behaviour: proxy.Behaviour,
-    status: int | None,
+    statuses: list[int],
     received: list[bytes],
 ) -> None:
     """The client gets no whole answer; the server has got the request, half of it, or nothing; the next one passes."""
@@ -124,7 +124,7 @@ def test_a_cut_connection_is_a_lost_answer(
     with pytest.raises(LOST):
         _put(client)
     client.close()
-    assert between.requests()[0].status == status
+    assert between.requests()[0].statuses == statuses
     wait_until(lambda: server.received == received)
     assert _put(client) == (200, BODY)
 
@@ -143,6 +143,16 @@ def test_a_held_request_is_delivered_after_its_client_has_gone(
     assert server.received == ([b"late", BODY] if forwards else [BODY])
     held.let_go()
     assert sorted(server.received) == sorted([b"late", BODY])
+
+
+def test_a_repeated_request_is_delivered_twice(
+    between: Proxy, server: _Server, client: http.client.HTTPConnection
+) -> None:
+    """The client sees one answer."""
+    between.on(proxy.twice)
+    assert _put(client) == (200, BODY)
+    assert server.received == [BODY, BODY]
+    assert between.requests()[0].statuses == [200, 200]
 
 
 def test_what_is_slow_comes_whole(between: Proxy, client: http.client.HTTPConnection) -> None:

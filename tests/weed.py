@@ -76,18 +76,19 @@ class Weed:
         """Return the ids of the processes, the server's first."""
         return [process.pid for process in self._running.values()]
 
-    def options(self, gateway: int = 0, endpoint: str | None = None) -> dict[str, Any]:
+    def options(self, gateway: int = 0, *, endpoint: str | None = None, timeout: str = "10s") -> dict[str, Any]:
         """Return what ``ObjectBackend("s3://<bucket>/<prefix>", **options)`` needs to go through a gateway.
 
         Args:
             gateway: which of them.
             endpoint: a URL to go to instead: that of something between.
+            timeout: what a request gets at most.
         """
         return {
             "endpoint": endpoint or self.endpoints[gateway],
             "region": "us-east-1",
             "skip_signature": True,
-            "client_options": {"allow_http": True},
+            "client_options": {"allow_http": True, "timeout": timeout},
         }
 
     def kill_server(self) -> None:

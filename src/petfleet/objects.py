@@ -82,6 +82,7 @@ class ObjectBackend:
     def start_clean(self) -> None:
         """Begin without what was seen: when made, and in a forked child, which is a writer of its own."""
         self._writer = Writer()
+        self._under_way: dict[str, Batch] = {}  # whose commits
         self._seen: Memory[str, _Known] = Memory(8192, 32 * 1024 * 1024)
 
     def __str__(self) -> str:
@@ -101,6 +102,20 @@ class ObjectBackend:
         Raises:
             OSError: the whole batch fails; nothing was changed.
         """
+        # An object tells only the newest commit of each writer: of two at once that share this backend, one could
+        # not find what it has done.
+        if self._under_way.setdefault(user_id, batch) is not batch:
+            return False
+        try:
+            return self._commit(user_id, batch)
+        finally:
+            del self._under_way[user_id]
+
+    def is_free(self, user_id: str) -> bool:
+        """Return whether no commit for this user is under way here: elsewhere, no one holds anything between tries."""
+        return user_id not in self._under_way
+
+    def _commit(self, user_id: str, batch: Batch) -> bool:
         longest = _FIRST_PAUSE
         while True:
             # Before any look at the store: what arrives later must not be answered by it.
@@ -116,10 +131,6 @@ class ObjectBackend:
             # With pauses that are not random, those who met once would meet again and again.
             batch.pause(random.uniform(0, longest))
             longest = min(2 * longest, _LONGEST_PAUSE)
-
-    def is_free(self, user_id: str) -> bool:
-        """Return True: no one holds anything between two tries."""
-        return True
 
     def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
         """Return what makes the errors of calls for which others were faster each time, from the seconds waited."""
@@ -215,25 +226,31 @@ class ObjectBackend:
         commit = self._writer.next_commit()
         before = known.lineage
         lost: OSError | None = None  # the answer to a put that may have happened
+        unread: OSError | None = None
+        reached = False
         longest = _FIRST_PAUSE
         while True:
             line = lineage.followed(before, commit)
             try:
                 version = self._bucket.put(key, data, line.note(), known.version)
                 return self._remember(user_id, _Known(version, line, after), len(data))
-            except (ConflictError, UnsentError):
-                pass  # this one wrote nothing; one before it, or the same one that a proxy repeated, may have
+            except UnsentError:
+                pass
+            except ConflictError:
+                reached = True  # this one wrote nothing; one before it, or the same one that a proxy repeated, may have
             except UnansweredError as error:
+                reached = True
                 lost = error
                 logs.warning("%s; looking up whether it was written", error)
             except OSError:
-                if lost is None:
+                if not reached:
                     raise
             try:
                 now = self._read(user_id, None)
-            except OSError:
-                if lost is None:
+            except OSError as error:
+                if not reached:
                     raise
+                unread = error
             else:
                 done = lineage.happened(commit, known.lineage, now.lineage)
                 if done:
@@ -247,7 +264,7 @@ class ObjectBackend:
                 # It may still happen. Of the same put again, with the same id, at most one succeeds: that settles it.
                 before = now.lineage
             if batch.seconds_left() <= 0:
-                raise UnconfirmedCommitError(self._url(user_id)) from lost
+                raise UnconfirmedCommitError(self._url(user_id)) from lost or unread
             batch.pause(random.uniform(0, longest))
             longest = min(2 * longest, _LONGEST_PAUSE)
 

@@ -108,8 +108,8 @@ MUTANTS: Final = (
     Mutant(
         "what is not decided in time is said to be so",
         "objects.py",
-        "            except OSError:\n                if lost is None:\n                    raise\n            try:",
-        "            except OSError:\n                raise\n            try:",
+        "            except OSError:\n                if not reached:\n",
+        "            except OSError:\n                if True:\n",
         "test_objects.py::test_what_is_not_decided_in_time_says_so",
     ),
     Mutant(
@@ -129,8 +129,8 @@ MUTANTS: Final = (
     Mutant(
         "pauses after conflicts grow and are random",
         "objects.py",
-        "            longest = min(2 * longest, _LONGEST_PAUSE)\n\n    def is_free",
-        "\n    def is_free",
+        "            longest = min(2 * longest, _LONGEST_PAUSE)\n\n    def lock_timeout",
+        "\n    def lock_timeout",
         "test_objects.py::test_the_pauses_after_conflicts_are_random_and_grow",
     ),
     Mutant(
@@ -181,5 +181,20 @@ MUTANTS: Final = (
         "(map if at_once == 1 else lookers.map)",
         "(map)",
         "test_objects.py::test_many_watched_users_are_looked_at_side_by_side",
+    ),
+    Mutant(
+        "stores that share a backend commit for one user by turns",
+        "objects.py",
+        "self._under_way.setdefault(user_id, batch) is not batch:",
+        "self._under_way.setdefault(user_id, batch) is None:",
+        "objects/test_bad_network.py::"
+        "test_a_lost_answer_is_found_below_the_commits_of_another_store_of_the_same_backend",
+    ),
+    Mutant(
+        "a refused put whose outcome cannot be read is not taken for undone",
+        "objects.py",
+        "reached = True  # this one",
+        "pass  # this one",
+        "objects/test_bad_network.py::test_what_cannot_be_looked_up_is_unconfirmed",
     ),
 )

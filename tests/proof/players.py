@@ -2,7 +2,8 @@
 
     python -m tests.proof.players SEED DIRECTORY TRIALS [SABOTAGE]
 
-Each trial gets a directory of its own: the fleets in ``fleets``, and beside them one file of records a process.
+Each trial gets a directory of its own: the fleets in ``fleets`` (or in a bucket), and beside them one file of records a
+process.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, Final
 import anyio
 
 from petfleet import FleetStore
-from tests.proof import model, sabotage
+from tests.proof import model, sabotage, where
 from tests.proof.model import Call, Fleet, Reply
 from tests.proof.performing import perform
 from tests.proof.records import Recorder
@@ -86,9 +87,11 @@ class _Player:
     """One process: event loops that share two stores, one of which is impatient."""
 
     def __init__(self, directory: Path, life: int, rng: random.Random, *, killed: bool) -> None:
-        root = directory / "fleets"
         self._recorder = Recorder(directory / f"{life}.records")
-        self._stores = [FleetStore(root), FleetStore(root, lock_timeout=rng.choice([0, 0.002, 0.02]), threads=2)]
+        self._stores = [
+            FleetStore(where.fleets(directory, life)),
+            FleetStore(where.fleets(directory, life + 1), lock_timeout=rng.choice([0, 0.002, 0.02]), threads=2),
+        ]
         self._stamps = itertools.count(1_000_000 * (life + 1))
         self._backends = rng.choice([["asyncio"], ["trio"], ["asyncio", "trio"]])
         self._seeds = [[rng.random() for _ in range(_TASKS)] for _ in self._backends]
