@@ -18,13 +18,14 @@ IN_CI_ON = "3.13"  # CI has only so much time: the suite on a new Python, and `m
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 # Tests that try the system, or other programs, much more than the interpreter.
-LONG = ["tests/proof", "tests/large", "tests/examples"]
+LONG = ["tests/proof", "tests/large", "tests/objects", "tests/examples"]
 WITHOUT_LONG = [f"--ignore={directory}" for directory in LONG]
 # Tests to which it is all the same which versions of the dependencies there are, and that take their time.
 WITHOUT_INDEPENDENT = [
     *WITHOUT_LONG,
     *("--ignore=tests/cli/test_checking.py", "--ignore=tests/cli/test_demo.py", "--ignore=tests/cli/test_repairing.py"),
-    *("--ignore=tests/test_benchmark_reports.py", "--ignore=tests/test_benchmark_runs.py"),
+    *("--ignore=tests/test_benchmark_objects.py", "--ignore=tests/test_benchmark_reports.py"),
+    "--ignore=tests/test_benchmark_runs.py",
     *("--ignore=tests/test_hostile_texts.py", "--ignore=tests/test_mutants.py"),
 ]
 
