@@ -22,6 +22,7 @@ import trio
 import trio.testing
 
 from petfleet import FleetStore, PetFleet, PetHandle
+from tests.homes import home_at
 from tests.points import Held
 
 CHANGES: Final = ("one", "two")  # the pets that a child adds in one batch
@@ -31,13 +32,6 @@ SECONDS: Final = 60  # what a child gets at most
 def names(fleet: PetFleet) -> list[str]:
     """Return the names of the pets, in order."""
     return [pet.pet_name for pet in fleet.pets]
-
-
-def is_free(path: Path) -> bool:
-    """Return whether a stranger gets that lock at the first try."""
-    # Not by a FileLock: most versions empty the file that they have locked, and the marker is still wanted.
-    with open(path, "rb") as file:
-        return filelock.lock_descriptor(file.fileno(), blocking=False)
 
 
 @contextmanager
@@ -158,13 +152,14 @@ ENDS: Final = {
 }
 
 
-def end(how: str, point: str, root: str) -> None:
+def end(how: str, point: str, argument: str) -> None:
     """Hold two calls at a point, end the event loop there in one of ``ENDS``, and let go once the exit has begun."""
-    held = Held(point).__enter__()
+    home = home_at(argument)
+    held = home.held(point).__enter__()
     assert concurrent.futures.thread  # imported, and so registered, before this:
     # Called before concurrent.futures waits for its threads: the exit itself has to wait for the commit.
     threading._register_atexit(held.open)  # type: ignore[attr-defined] # atexit itself comes too late
-    ENDS[how](FleetStore(root, lock_timeout=3600), held)
+    ENDS[how](home.store(lock_timeout=3600), held)
 
 
 def fork(how: str, point: str, root: str) -> None:

@@ -6,16 +6,23 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from unittest import mock
 
 from petfleet import FleetStore, batching, disk, lock
+from petfleet.bucket import Bucket
 from tests.gate import Gate
 
 BEFORE_TAKEN: Final = ("enqueued", "refused", "parked")
 UNDER_LOCK: Final = ("taken", "written", "renamed")
 POINTS: Final = (*BEFORE_TAKEN, *UNDER_LOCK, "committed", "posted")
 BUSY: Final = ("refused", "parked")  # someone else has to hold the lock, or they are never reached
+REQUEST_POINTS: Final = ("enqueued", "refused", "taken", "put", "answered", "committed", "posted")
+# Each kind of home (of tests/homes.py) with each of its points.
+HOMES_AND_POINTS: Final = (
+    *(("files", point) for point in POINTS),
+    *(("objects", point) for point in REQUEST_POINTS),
+)
 _SECONDS: Final = 60  # how long a point is waited for, and held, at most
 
 
@@ -28,8 +35,10 @@ class Held:
     :meth:`post`.
     """
 
+    points: ClassVar[tuple[str, ...]] = POINTS
+
     def __init__(self, point: str) -> None:
-        assert point in POINTS
+        assert point in self.points
         self.point = point
         self.posted = threading.Event()
         self._entrance = Gate()
@@ -37,16 +46,8 @@ class Held:
         self._hooks = ExitStack()
 
     def __enter__(self) -> Held:
-        self._hook(lock, "_open", before=self._entrance)
-        if self.point in BUSY:
-            self._hook(lock.UserLock, "try_acquire", after=self._stop, only=self._is_refusal)
-        elif self.point == "taken":
-            self._hook(disk, "read", before=self._stop)
-        elif self.point == "written":
-            self._hook(disk, "write_new", after=self._stop)
-        elif self.point == "renamed":
-            self._hook(disk, "rename", after=self._stop)
-        elif self.point in ("committed", "posted"):
+        self._hook_entrance()
+        if self.point in ("committed", "posted"):
             post = batching._Call.post
 
             def gated(calls: list[batching._Call]) -> None:
@@ -55,6 +56,8 @@ class Held:
                 self.posted.set()
 
             self._hooks.enter_context(mock.patch.object(batching._Call, "post", staticmethod(gated)))
+        elif self.point != "enqueued":
+            self._hook_stop()
         return self
 
     def __exit__(
@@ -89,6 +92,19 @@ class Held:
         self._entrance.open()
         self._stop.open()
 
+    def _hook_entrance(self) -> None:
+        self._hook(lock, "_open", before=self._entrance)
+
+    def _hook_stop(self) -> None:
+        if self.point in BUSY:
+            self._hook(lock.UserLock, "try_acquire", after=self._stop, only=self._is_refusal)
+        elif self.point == "taken":
+            self._hook(disk, "read", before=self._stop)
+        elif self.point == "written":
+            self._hook(disk, "write_new", after=self._stop)
+        elif self.point == "renamed":
+            self._hook(disk, "rename", after=self._stop)
+
     def _is_refusal(self, got: object) -> bool:
         parking = threading.current_thread().name == "petfleet-parking"
         return not got and parking == (self.point == "parked")
@@ -113,6 +129,30 @@ class Held:
             return result
 
         self._hooks.enter_context(mock.patch.object(place, name, gated))
+
+
+class HeldRequest(Held):
+    """The same for calls on objects.
+
+    ``enqueued``: nothing was asked of the store yet. ``refused``: others got ahead, and the calls wait again.
+    ``taken``: they do not wait any more. ``put``: before the request that puts. ``answered``: after its answer.
+    ``committed``, ``posted``: as for files.
+    """
+
+    points = REQUEST_POINTS
+
+    def _hook_entrance(self) -> None:
+        self._hook(batching._Queue, "take", before=self._entrance)
+
+    def _hook_stop(self) -> None:
+        if self.point == "refused":
+            self._hook(batching._Queue, "wait", before=self._stop)
+        elif self.point == "taken":
+            self._hook(batching._Queue, "take", after=self._stop)
+        elif self.point == "put":
+            self._hook(Bucket, "put", before=self._stop)
+        elif self.point == "answered":
+            self._hook(Bucket, "put", after=self._stop)
 
 
 def waits_for(store: FleetStore, number: int) -> bool:

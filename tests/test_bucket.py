@@ -203,7 +203,7 @@ def test_a_put_names_what_it_replaces(real: Bucket) -> None:
     assert again is not None
     assert (again.data, again.size, again.version, again.note) == (None, 2, second, "note 2")
     assert real.get("u/b", 10) is None
-    assert list(real.list()) == [("u/a", 2, second.e_tag)]
+    assert list(real.list()) == [("u/a", 2)]
 
 
 def test_a_large_put_is_one_put(real: Bucket) -> None:
@@ -221,7 +221,7 @@ def test_a_list_of_many(real: Bucket) -> None:
     """More than the store tells in one answer."""
     for number in range(1010):
         real.put(f"{number}/fleet.toml", b"", "note", None)
-    assert sorted(key for key, *_ in real.list()) == sorted(f"{number}/fleet.toml" for number in range(1010))
+    assert sorted(key for key, _ in real.list()) == sorted(f"{number}/fleet.toml" for number in range(1010))
 
 
 # --- what it is made of ----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import multiprocessing
@@ -20,9 +21,11 @@ import filelock
 import pytest
 
 from petfleet import FleetStore, disk, lock
-from tests.children import CHANGES, in_fork, is_free, lock_descriptors, names, program, start_fork
+from tests.calls import ALL
+from tests.children import CHANGES, in_fork, lock_descriptors, names, program, start_fork
 from tests.conftest import pet
 from tests.gate import Gate
+from tests.homes import ObjectHome, is_free
 from tests.points import BUSY, POINTS, UNDER_LOCK, Held
 
 HOW = ("os.fork", "multiprocessing")
@@ -255,3 +258,18 @@ def tell(process: subprocess.Popen[str], command: str) -> None:
 def renamed(point: str) -> tuple[str, ...]:
     """Return what the held calls have made visible at a point."""
     return CHANGES if point in ("renamed", "committed", "posted") else ()
+
+
+def test_a_child_is_told_at_once_that_it_cannot_use_objects(object_home: ObjectHome) -> None:
+    """Each call of a store that the parent has used fails in a forked child, without waiting; the parent goes on."""
+    store = object_home.store()
+    fleet = asyncio.run(store.add("user", pet("first")))
+
+    def child() -> None:
+        for call in ALL.values():
+            with pytest.raises(OSError, match="start processes by spawn") as caught:
+                asyncio.run(call(store, "user"))  # type: ignore[arg-type] # each is a coroutine
+            assert (caught.value.errno, caught.value.filename) == (errno.ENOTSUP, object_home.where())
+
+    assert in_fork(child) == 0
+    assert asyncio.run(store.load("user")) == fleet

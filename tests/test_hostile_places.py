@@ -12,11 +12,12 @@ import pytest
 
 from petfleet import FleetStore, PetFleet, disk, dumps, fleet_path, loads
 from petfleet.files import FileBackend
+from tests.broken import refuse
 from tests.calls import ALL, CAREFUL, LOCKED, OVERWRITE, entries
 from tests.committing import add, commit, leave_dead_writer, load
 from tests.conftest import pet
 from tests.proof import means
-from tests.test_bad_files import dangling_link_at, directory_at, link_at, refuse, socket_at
+from tests.test_bad_files import dangling_link_at, directory_at, link_at, socket_at
 
 PLANTED = "0011223344556677"
 TEXT = dumps(PetFleet("user", [pet("mira")], "mira"))

@@ -17,11 +17,10 @@ import filelock
 import pytest
 
 from petfleet import FleetStore, LockTimeoutError, batching, lock
-from petfleet.parking import Parking
 from tests.children import names, program
 from tests.conftest import pet, wait_until
 from tests.gate import Gate
-from tests.points import Held, waits_for
+from tests.points import Held
 
 pytestmark = pytest.mark.anyio
 
@@ -37,65 +36,6 @@ async def test_without_a_thread_for_parking_the_calls_fail(root: Path, monkeypat
                 await store.add("user", pet("refused"))
         assert refused.value.errno == errno.EAGAIN
     assert names(await store.add("user", pet("later"))) == ["first", "later"]
-
-
-async def test_lock_timeout_of_zero_tries_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call whose try is refused fails then and there, without a pause and without being parked."""
-    store = FleetStore(root, lock_timeout=0)
-    await store.add("user", pet("first"))
-
-    def never(*_: object) -> None:
-        raise AssertionError("a call that tries once waits for nothing")
-
-    monkeypatch.setattr(Parking, "park", never)
-    monkeypatch.setattr("petfleet.batching.time.sleep", never)
-    with held_elsewhere(root), pytest.raises(LockTimeoutError):
-        await store.add("user", pet("second"))
-    assert names(await store.load("user")) == ["first"]
-
-
-async def test_each_of_many_calls_that_try_once_gets_an_error_of_its_own(root: Path) -> None:
-    """Calls that share a refusal do not share the exception object."""
-    store = FleetStore(root, lock_timeout=0)
-    await store.add("user", pet("first"))
-    errors: list[LockTimeoutError] = []
-
-    async def add(number: int) -> None:
-        with pytest.raises(LockTimeoutError) as caught:
-            await store.add("user", pet(str(number)))
-        errors.append(caught.value)
-
-    with held_elsewhere(root):
-        async with anyio.create_task_group() as tasks:
-            for number in range(20):
-                tasks.start_soon(add, number)
-    assert len({id(error) for error in errors}) == 20
-    assert names(await store.add("user", pet("last"))) == ["first", "last"]
-
-
-async def test_a_call_that_tries_once_has_a_try_of_its_own(root: Path) -> None:
-    """Made while the try of another is being refused, it does not fail by that one."""
-    store = FleetStore(root, lock_timeout=0)
-    await store.add("user", pet("first"))
-    results: list[list[str]] = []
-
-    async def refused() -> None:
-        with pytest.raises(LockTimeoutError):
-            await store.add("user", pet("refused"))
-
-    async def tried() -> None:
-        results.append(names(await store.add("user", pet("tried"))))
-
-    with Held("refused") as held:
-        async with anyio.create_task_group() as tasks:
-            with held_elsewhere(root):
-                tasks.start_soon(refused)
-                held.admit()
-                await until(held.reached)
-                tasks.start_soon(tried)
-                await until(partial(waits_for, store, 2))
-            held.open()
-    assert results == [["first", "tried"]]
 
 
 async def test_a_call_fails_by_its_own_deadline_while_others_still_wait(

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from petfleet.waking import Waiter, _wake
-from tests.test_loops import LOOP_IDS, LOOPS, Loop, run
+from tests.behaviour.test_loops import LOOP_IDS, LOOPS, Loop, run
 
 each_loop = pytest.mark.parametrize("loop", LOOPS, ids=LOOP_IDS)
 

@@ -1,26 +1,22 @@
-"""What a watch shows: the fleet now and after every change, by whomever, told of or found by looking."""
+"""What a watch of files shows: told of or found by looking, whatever becomes of files and directories."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
 from contextlib import aclosing
 from pathlib import Path
 
 import anyio
 import pytest
 
-from petfleet import FleetFormatError, FleetStore, InvalidNameError, PetFleet, codec
+from petfleet import FleetStore, PetFleet, codec
 from tests.calls import text_of
 from tests.conftest import pet, wait_until
 from tests.old_program import rewrite
 from tests.watched import is_armed, only_looks, only_told, shown, shows
 
 pytestmark = pytest.mark.anyio
-
-ADD = "import asyncio, sys, petfleet as p; s = p.FleetStore(sys.argv[1])\n"
-ADD += "asyncio.run(s.add('u', p.PetHandle('mira', 'friend', 'pets/mira.toml', 7)))"
 
 
 @pytest.fixture(autouse=True, params=["told", "looks"])
@@ -43,31 +39,6 @@ def put(path: Path, *pets: str) -> None:
     new.rename(path)
 
 
-async def test_now_and_after_every_change_of_this_store(store: FleetStore) -> None:
-    """A root that does not exist yet means an empty fleet; then every change is shown, deletion too."""
-    async with aclosing(store.watch("u")) as watch:
-        assert await shown(watch) == []
-        for names in (["mira"], ["mira", "tom"]):
-            await store.add("u", pet(names[-1]))
-            assert await shown(watch) == names
-        await store.touch("u", "tom", last_active=7)
-        fleet = await anext(watch)
-        assert fleet.pet("tom").last_active == 7
-        await store.delete("u")
-        assert await anext(watch) == PetFleet("u")
-        await store.add("u", pet("again"))
-        assert await shown(watch) == ["again"]
-    assert [fleet async for fleet in watch] == []
-
-
-async def test_a_change_by_another_process(store: FleetStore, root: Path) -> None:
-    """Who made the change does not matter."""
-    async with aclosing(store.watch("u")) as watch:
-        assert await shown(watch) == []
-        await anyio.run_process([sys.executable, "-c", ADD, str(root)])
-        assert await shown(watch) == ["mira"]
-
-
 async def test_the_old_program_rewrites_in_place(store: FleetStore, path: Path) -> None:
     """Its change is shown, and no half of it."""
     put(path, "mira")
@@ -88,37 +59,6 @@ async def test_an_editor_renames(store: FleetStore, root: Path, path: Path) -> N
         assert await shown(watch) == ["tom"]
         write(path, text_of(root, "u").replace("tom", "ada"))
         assert await shown(watch) == ["ada"]
-
-
-async def test_equal_contents_are_shown_once(store: FleetStore, root: Path, path: Path) -> None:
-    """Another layout of the same fleet is no change; a value that only Python takes for equal is one."""
-    put(path, "mira")
-    async with aclosing(store.watch("u")) as watch:
-        await anext(watch)
-        text = text_of(root, "u")
-        write(path, text + "\n# a comment\n")
-        write(path, "extra = 1\n" + text)
-        assert (await anext(watch)).extra["extra"] is not True
-        write(path, "extra = true\n" + text)
-        assert (await anext(watch)).extra["extra"] is True
-
-
-async def test_bursts_are_joined_and_the_last_one_is_shown(store: FleetStore) -> None:
-    """Of a hundred changes in a row few are shown, in order, the last one among them."""
-    async with aclosing(store.watch("u")) as watch:
-        await anext(watch)
-        seen: list[int] = []
-        async with anyio.create_task_group() as tasks:
-
-            async def write() -> None:
-                for number in range(100):
-                    await store.save(PetFleet("u", [pet("mira", number)]), overwrite=True)
-
-            tasks.start_soon(write)
-            while not seen or seen[-1] != 99:
-                seen.append((await anext(watch)).pets[0].last_active)
-        assert seen == sorted(set(seen))
-        assert len(seen) < 100
 
 
 @pytest.mark.parametrize("above", [0, 1, 2], ids=["the user's", "the root", "above the root"])
@@ -155,28 +95,6 @@ async def test_a_root_that_does_not_exist_yet(tmp_path: Path, means: str) -> Non
         assert await shown(watch) == ["mira"]
 
 
-async def test_a_file_that_is_broken_and_repaired(store: FleetStore, path: Path) -> None:
-    """The error is raised once, as an object of its own for each watch, and the same watch goes on."""
-    put(path, "mira")
-    async with aclosing(store.watch("u")) as watch, aclosing(store.watch("u")) as other:
-        assert await shown(watch) == await shown(other) == ["mira"]
-        write(path, "broken")
-        with pytest.raises(FleetFormatError) as first:
-            await anext(watch)
-        with pytest.raises(FleetFormatError) as second:
-            await anext(other)
-        assert str(first.value) == str(second.value)
-        assert first.value is not second.value
-        write(path, "broken in")  # an equal error, or another one
-        put(path, "tom")
-        while True:
-            try:
-                assert await shown(watch) == ["tom"]
-                break
-            except FleetFormatError:
-                pass
-
-
 async def test_what_cannot_be_read(store: FleetStore, path: Path) -> None:
     """What the system refuses is raised, and what it allows again is shown."""
     put(path, "mira")
@@ -196,34 +114,6 @@ async def test_what_cannot_be_read(store: FleetStore, path: Path) -> None:
         path.parent.unlink()
         aside.rename(path.parent)
         await shows(watch, "mira")
-
-
-async def test_a_fleet_too_large_for_the_layout_of_petfleet(
-    store: FleetStore, root: Path, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What could not be written back is shown nevertheless, and its change, too."""
-    put(path, "mira")
-
-    def too_large(fleet: PetFleet) -> str:
-        raise ValueError("too large")
-
-    async with aclosing(store.watch("u")) as watch:
-        assert await shown(watch) == ["mira"]
-        monkeypatch.setattr(codec, "dumps", too_large)
-        text = text_of(root, "u")
-        for name in ("tom", "ada"):
-            new = path.with_suffix(".new")
-            write(new, text.replace("mira", name))
-            new.rename(path)
-            await shows(watch, name)
-
-
-async def test_the_call_itself_refuses_what_no_user_can_have(store: FleetStore) -> None:
-    """An id that may not name a directory, or is no text, is refused before anything is watched."""
-    with pytest.raises(InvalidNameError):
-        store.watch("a/b")
-    with pytest.raises(TypeError, match="user_id must be str, not int"):
-        store.watch(7)  # type: ignore[arg-type]
 
 
 async def test_what_is_not_the_users_is_left_alone(store: FleetStore, root: Path) -> None:

@@ -140,8 +140,8 @@ class Bucket:
             raise self._put_error(error, key) from error
         return Version(put["e_tag"], put["version"])
 
-    def list(self) -> Iterator[tuple[str, int, str | None]]:
-        """Yield the key, the size and the ETag of each object under the URL.
+    def list(self) -> Iterator[tuple[str, int]]:
+        """Yield the key and the size of each object under the URL.
 
         Raises:
             OSError: they could not be listed.
@@ -150,7 +150,7 @@ class Bucket:
         try:
             for chunk in self._obstore.list(self._reads):
                 for each in chunk:
-                    yield each["path"], each["size"], each["e_tag"]
+                    yield each["path"], each["size"]
         except (FileNotFoundError, self._obstore.exceptions.BaseError) as error:
             raise self._os_error(error, "") from error
 

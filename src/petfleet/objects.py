@@ -6,8 +6,9 @@ there any more; then the same changes are applied to what is there now.
 
 from __future__ import annotations
 
-import hashlib
 import random
+import re
+import secrets
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -26,8 +27,10 @@ from petfleet.names import check_user_id, text
 
 # What a deleted fleet leaves. Stores that delete on a condition are few, and obstore asks none of them; to delete
 # without one would drop what someone else has just committed.
-TOMBSTONE: Final = b"# petfleet: no fleet\n"
-_TOMBSTONE_TAG: Final = f'"{hashlib.md5(TOMBSTONE, usedforsecurity=False).hexdigest()}"'
+# Each is another one, and so has an ETag of its own: a put that was meant for an earlier one, and comes late, is
+# refused. It has fewer bytes than any fleet: who lists objects tells it without reading it.
+TOMBSTONE: Final = re.compile(rb"#absent [0-9a-f]{9}\n")
+TOMBSTONE_BYTES: Final = 18
 _FIRST_PAUSE: Final = 0.002  # seconds, at most, after the first conflict
 _LONGEST_PAUSE: Final = 0.5
 _STEP_SECONDS: Final = 0.02  # how often a watcher that waits looks whether it is called
@@ -117,6 +120,7 @@ class ObjectBackend:
 
     def _commit(self, user_id: str, batch: Batch) -> bool:
         longest = _FIRST_PAUSE
+        from_memory = self._seen.get(user_id) is not None
         while True:
             # Before any look at the store: what arrives later must not be answered by it.
             taken = batch.take()
@@ -126,6 +130,9 @@ class ObjectBackend:
             if self._attempt(user_id, taken, batch):
                 return True
             batch.put_back()
+            if from_memory:
+                from_memory = False
+                continue  # what was remembered may be old: that others were here is no sign that they are
             if not batch.wait(object()):
                 return False
             # With pauses that are not random, those who met once would meet again and again.
@@ -143,8 +150,8 @@ class ObjectBackend:
     def text(self, user_id: str) -> str | None:
         """Return the text that the fleet's object holds now; None if there is no fleet."""
         found = self._bucket.get(_key(user_id), codec.MOST_BYTES)
-        _fleet(self._known(user_id, found))
-        return None if found is None or found.data in (None, TOMBSTONE) else found.data.decode()
+        fleet = _fleet(self._known(user_id, found))
+        return None if fleet is None or found is None or found.data is None else found.data.decode()
 
     def users(self, left_out: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
         """Yield the ids that have a fleet, in no order.
@@ -152,7 +159,7 @@ class ObjectBackend:
         Args:
             left_out: told of each name that has a fleet but cannot be a user's, and of why.
         """
-        for key, size, e_tag in self._bucket.list():
+        for key, size in self._bucket.list():
             name, slash, file = key.partition("/")
             if not slash or file != FLEET_FILE:
                 continue
@@ -162,9 +169,8 @@ class ObjectBackend:
                 if left_out is not None:
                     left_out(name, error)
                 continue
-            if size == len(TOMBSTONE) and (e_tag == _TOMBSTONE_TAG or self._look(name).state.absent):
-                continue  # where ETags are something else than on S3, each costs a request
-            yield name
+            if size != TOMBSTONE_BYTES:
+                yield name
 
     def look(self, user_id: str, seen: object) -> Look | None:
         """Return the fleet as it is now; None if it is what it was when ``seen`` was its sign."""
@@ -220,7 +226,7 @@ class ObjectBackend:
             UnconfirmedCommitError: it may have been written, or may still be.
             OSError: nothing was written.
         """
-        data = TOMBSTONE if after.absent else after.encoded()
+        data = tombstone() if after.absent else after.encoded()
         assert data is not None
         key = _key(user_id)
         commit = self._writer.next_commit()
@@ -289,7 +295,7 @@ class ObjectBackend:
         if found is None:
             return _NOTHING
         state = ABSENT
-        if found.data != TOMBSTONE:
+        if found.data is None or not TOMBSTONE.fullmatch(found.data):
             state = changes.understood(found.data, found.size, user_id, self._url(user_id))
         return _Known(found.version, Lineage.of(found.note), state)
 
@@ -325,6 +331,11 @@ class _NoNotices:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def tombstone() -> bytes:
+    """Return what stands in the place of a fleet that was deleted."""
+    return f"#absent {secrets.token_hex(5)[:9]}\n".encode()
 
 
 def _key(user_id: str) -> str:

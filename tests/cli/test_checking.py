@@ -25,11 +25,12 @@ from petfleet_cli import checking, contents, rights, traces
 from petfleet_cli.checking import Finding, check
 from petfleet_cli.findings import command
 from petfleet_cli.output import shown
+from tests.broken import BROKEN
 from tests.cli.roots import TEMPORARY, Instead, fail, found, kinds, once, put, say_writing, whole
 from tests.conftest import pet
 from tests.proof import means
 from tests.recording import RecordingOS, refuse
-from tests.test_bad_files import BROKEN, directory_at
+from tests.test_bad_files import directory_at
 from tests.test_hostile_owners import NOBODY, nobody
 from tests.test_hostile_places import ANYTHING
 from tests.test_refusing_system import public_directory as public_directory

@@ -16,9 +16,9 @@ from petfleet.disk import read, uninterrupted
 from petfleet.files import FileBackend
 from petfleet.lock import UserLock
 from petfleet.reading import identity
-from tests.children import is_free
 from tests.committing import FLEET, LOCK, OneBatch, marker
 from tests.conftest import pet
+from tests.homes import is_free
 from tests.proof.failing import FailingOS, under_petfleet
 from tests.proof.ledger import BEYOND_US
 from tests.proof.operations import Operation, load, nothing, text

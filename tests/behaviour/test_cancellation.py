@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
-import filelock
 import pytest
 
 from petfleet import FleetStore, LockTimeoutError, PetFleet, waking
-from tests.children import is_free, names
+from tests.children import names
 from tests.conftest import BACKENDS, pet, wait_until
-from tests.points import BEFORE_TAKEN, BUSY, POINTS, Held, waits_for
+from tests.homes import Home
+from tests.points import BEFORE_TAKEN, BUSY, HOMES_AND_POINTS, waits_for
 
 pytestmark = pytest.mark.anyio
 
@@ -128,7 +126,7 @@ NATIVE = {
 STRICT = ("task.cancel", "task.cancel twice", "asyncio.timeout")
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(("home", "point"), HOMES_AND_POINTS, indirect=["home"])
 @pytest.mark.parametrize(
     ("anyio_backend", "way", "make"),
     [pytest.param(ASYNCIO, way, make, id=f"asyncio-{way}") for way, make in (NATIVE | SCOPES).items()]
@@ -140,12 +138,11 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
     way: str,
     make: Callable[[], Way],
     store: FleetStore,
-    root: Path,
+    home: Home,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cancelled at any point in any way, a call returns at once and leaves the others of its batch undisturbed."""
     await store.add("user", pet("first"))
-    lock_file = root / "user" / "fleet.toml.lock"
     victim = make()
     results: dict[str, PetFleet | None] = {}
 
@@ -153,11 +150,10 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
         call = partial(store.add, "user", pet(name))
         results[name] = await (victim.run(call) if name == "victim" else call())
 
-    with ExitStack() as stack:
-        elsewhere = filelock.FileLock(lock_file)
+    with ExitStack() as stack, ExitStack() as elsewhere:
         if point in BUSY:
-            stack.enter_context(elsewhere)
-        held = stack.enter_context(Held(point))
+            elsewhere.enter_context(home.busy())
+        held = stack.enter_context(home.held(point))
         async with anyio.create_task_group() as tasks:
             for number, name in enumerate(("before", "victim", "after"), 1):
                 tasks.start_soon(add, name)
@@ -172,7 +168,7 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
                 victim.cancel()
                 await until(lambda: "victim" in results)
                 assert results == {"victim": None}
-            elsewhere.release()
+            elsewhere.close()
             held.open()
 
     committed = ["before", "after"] if point in BEFORE_TAKEN else ["before", "victim", "after"]
@@ -184,15 +180,14 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
         assert shown(results["victim"]) in (None, ["first", "before", "victim"])
     statistics = store.statistics()
     assert (statistics.commits, statistics.changes) == (2, 1 + len(committed))
-    assert sorted(os.listdir(root / "user")) == ["fleet.toml", "fleet.toml.lock"]
-    assert is_free(lock_file)
+    assert home.is_settled()
     assert names(await store.load("user")) == ["first", *committed]
     assert names(await store.add("user", pet("later"))) == ["first", *committed, "later"]
 
 
-async def test_a_withdrawn_call_leaves_no_trace_of_a_new_user(store: FleetStore, root: Path) -> None:
-    """Where all that waits for a user without a fleet was cancelled, not even the root is created."""
-    with Held("enqueued") as held:
+async def test_a_withdrawn_call_leaves_no_trace_of_a_new_user(store: FleetStore, home: Home) -> None:
+    """Where all that waits for a user without a fleet was cancelled, nothing is created, not even a root."""
+    with home.held("enqueued") as held:
         async with anyio.create_task_group() as tasks:
             for name in ("one", "two"):
                 tasks.start_soon(store.add, "user", pet(name))
@@ -200,11 +195,11 @@ async def test_a_withdrawn_call_leaves_no_trace_of_a_new_user(store: FleetStore,
             await until(partial(waits_for, store, 2))
             tasks.cancel_scope.cancel()
     await until(lambda: not store._batching._queues)
-    assert "fleets" not in os.listdir(root.parent)
+    assert home.is_untouched()
     assert store.statistics().commits == 0
 
 
-async def test_a_withdrawn_change_is_not_even_called(store: FleetStore) -> None:
+async def test_a_withdrawn_change_is_not_even_called(store: FleetStore, home: Home) -> None:
     """The function given to ``update`` is not run once its call was cancelled before it was taken."""
     called = []
 
@@ -212,7 +207,7 @@ async def test_a_withdrawn_change_is_not_even_called(store: FleetStore) -> None:
         called.append(fleet)
         return fleet
 
-    with Held("enqueued") as held:
+    with home.held("enqueued") as held:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.update, "user", change)
             await until(held.reached)
@@ -221,10 +216,10 @@ async def test_a_withdrawn_change_is_not_even_called(store: FleetStore) -> None:
     assert called == []
 
 
-async def test_a_closed_coroutine_withdraws_without_a_lock(store: FleetStore) -> None:
+async def test_a_closed_coroutine_withdraws_without_a_lock(store: FleetStore, home: Home) -> None:
     """As the garbage collector may close it in any thread and inside any lock, closing waits for none of them."""
     await store.add("user", pet("first"))
-    with Held("enqueued") as held:
+    with home.held("enqueued") as held:
         coroutine = store.add("user", pet("victim"))
         coroutine.send(None)  # runs up to where it waits, in no task of its own
         async with anyio.create_task_group() as tasks:

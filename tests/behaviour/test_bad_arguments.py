@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +13,10 @@ from petfleet import (
     PetHandle,
     PetNotInFleetError,
     dumps,
-    fleet_path,
 )
-from tests.calls import ALL, entries
+from tests.calls import ALL
 from tests.conftest import pet
+from tests.homes import Home
 
 FORBIDDEN = {
     "": "a user id must not be empty",
@@ -34,17 +33,17 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize(("user_id", "rule"), FORBIDDEN.items())
-async def test_forbidden_user_ids(store: FleetStore, root: Path, user_id: str, rule: str) -> None:
+async def test_forbidden_user_ids(store: FleetStore, home: Home, user_id: str, rule: str) -> None:
     """Every call refuses them by the rule that they break, before anything is touched."""
     for name, call in ALL.items():
         with pytest.raises(InvalidNameError) as caught:
             await call(store, user_id)
         assert (caught.value.name, caught.value.rule) == (user_id, rule), name
         assert str(caught.value) == f"invalid name {user_id!r}: {rule}"
-    assert entries(root) is None
+    assert home.is_untouched()
 
 
-async def test_user_ids_that_are_no_text(store: FleetStore, root: Path) -> None:
+async def test_user_ids_that_are_no_text(store: FleetStore, home: Home) -> None:
     """A number, as chat services number their users, is not made a text silently."""
     number: Any = 123
     for name, call in ALL.items():
@@ -53,7 +52,7 @@ async def test_user_ids_that_are_no_text(store: FleetStore, root: Path) -> None:
         assert str(caught.value) == "user_id must be str, not int: use str(123)", name
     with pytest.raises(InvalidNameError, match="it holds a lone surrogate"):
         await store.load("\ud800")
-    assert entries(root) is None
+    assert home.is_untouched()
 
 
 WRONG: dict[str, tuple[Callable[[FleetStore], Awaitable[object]], type[Exception], str]] = {
@@ -88,7 +87,7 @@ WRONG: dict[str, tuple[Callable[[FleetStore], Awaitable[object]], type[Exception
 @pytest.mark.parametrize(("call", "error", "message"), WRONG.values(), ids=WRONG.keys())
 async def test_wrong_arguments(
     store: FleetStore,
-    root: Path,
+    home: Home,
     call: Callable[[FleetStore], Awaitable[object]],
     error: type[Exception],
     message: str,
@@ -99,7 +98,7 @@ async def test_wrong_arguments(
         await call(store)
     assert type(caught.value) is error
     assert str(caught.value) == message
-    assert fleet_path("user", root).read_bytes() == dumps(fleet).encode()
+    assert home.read() == dumps(fleet).encode()
 
 
 async def test_an_empty_name_is_in_no_fleet(store: FleetStore) -> None:

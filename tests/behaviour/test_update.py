@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import inspect
-import os
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from petfleet import FleetStore, PetFleet, dumps, fleet_path
-from tests.calls import entries
+from petfleet import FleetStore, PetFleet, dumps
 from tests.conftest import pet
+from tests.homes import Home
 
 COLOUR: ContextVar[str] = ContextVar("colour", default="none")
 
 
-def files(root: Path) -> dict[str, tuple[int, int, bytes]]:
-    """The user's fleet directory without the lock file: each file's inode, time of writing and content."""
-    return {
-        path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
-        for path in (root / "user").iterdir()
-        if not path.name.endswith(".lock")
-    }
+def stands(home: Home) -> tuple[object, bytes | None]:
+    """Which write of the user's fleet stands there, and what it is."""
+    return home.version(), home.read()
 
 
-async def test_update_applies_a_function_to_the_stored_fleet(store: FleetStore, root: Path) -> None:
+async def test_update_applies_a_function_to_the_stored_fleet(store: FleetStore, home: Home) -> None:
     """What the function makes of the fleet is returned and on disk."""
     before = await store.add("user", pet("mira"))
     seen: list[PetFleet] = []
@@ -40,7 +34,7 @@ async def test_update_applies_a_function_to_the_stored_fleet(store: FleetStore, 
     after = await store.update("user", change)
     assert seen == [before]
     assert after == PetFleet("user", [pet("nova")], "nova")
-    assert fleet_path("user", root).read_text() == dumps(after)
+    assert home.read() == dumps(after).encode()
 
 
 async def test_update_starts_from_an_empty_fleet(store: FleetStore) -> None:
@@ -55,23 +49,23 @@ async def test_update_starts_from_an_empty_fleet(store: FleetStore) -> None:
     ids=["the same fleet", "an equal fleet"],
 )
 async def test_an_update_to_an_equal_fleet_writes_nothing(
-    store: FleetStore, root: Path, change: Callable[[PetFleet], PetFleet]
+    store: FleetStore, home: Home, change: Callable[[PetFleet], PetFleet]
 ) -> None:
     """The file is neither replaced nor written to, and no other file appears."""
     fleet = await store.add("user", pet("mira"))
-    before = files(root)
+    before = stands(home)
     assert await store.update("user", change) == fleet
-    assert files(root) == before
-    assert list(before) == ["fleet.toml"]
+    assert stands(home) == before
+    assert home.is_settled()
 
 
-async def test_an_update_to_an_equal_fleet_keeps_a_foreign_layout(store: FleetStore, root: Path) -> None:
+async def test_an_update_to_an_equal_fleet_keeps_a_foreign_layout(store: FleetStore, home: Home) -> None:
     """A file that means the same is left as its author wrote it."""
-    (root / "user").mkdir(parents=True)
-    (root / "user" / "fleet.toml").write_bytes(b"pets = [ ]  # none\nuser_id = 'user'\n")
-    before = files(root)
+    home.write(b"pets = [ ]  # none\nuser_id = 'user'\n")
+    before = stands(home)
     await store.update("user", lambda fleet: PetFleet("user"))
-    assert files(root) == before
+    assert stands(home) == before
+    assert home.is_settled()
 
 
 async def test_an_update_that_only_python_calls_equal_is_written(store: FleetStore) -> None:
@@ -81,25 +75,25 @@ async def test_an_update_that_only_python_calls_equal_is_written(store: FleetSto
     assert (await store.load("user")).extra["mood"] is True
 
 
-async def test_an_update_to_an_empty_fleet_where_there_was_none_leaves_nothing(store: FleetStore, root: Path) -> None:
+async def test_an_update_to_an_empty_fleet_where_there_was_none_leaves_nothing(store: FleetStore, home: Home) -> None:
     """No file, no lock file and no directory of the user."""
-    os.mkdir(root)
+    home.make()
     assert await store.update("user", lambda fleet: fleet) == PetFleet("user")
     assert await store.update("user", lambda fleet: PetFleet(fleet.user_id)) == PetFleet("user")
-    assert entries(root) == []
+    assert home.is_empty()
 
 
-async def test_an_update_that_only_adds_unknown_keys_makes_a_fleet(store: FleetStore, root: Path) -> None:
+async def test_an_update_that_only_adds_unknown_keys_makes_a_fleet(store: FleetStore, home: Home) -> None:
     """A fleet without pets that says more than the empty one is kept."""
     await store.update("user", lambda fleet: PetFleet("user", extra={"mood": "calm"}))
-    assert fleet_path("user", root).read_text() == 'user_id = "user"\nmood = "calm"\npets = []\n'
+    assert home.read() == b'user_id = "user"\nmood = "calm"\npets = []\n'
 
 
-async def test_an_update_may_empty_a_fleet(store: FleetStore, root: Path) -> None:
+async def test_an_update_may_empty_a_fleet(store: FleetStore, home: Home) -> None:
     """An empty fleet in the place of another is written: update does not delete."""
     await store.add("user", pet("mira"))
     await store.update("user", lambda fleet: PetFleet("user"))
-    assert fleet_path("user", root).read_text() == 'user_id = "user"\npets = []\n'
+    assert home.read() == b'user_id = "user"\npets = []\n'
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["a fleet", "no fleet"])
@@ -114,24 +108,25 @@ async def test_an_update_may_empty_a_fleet(store: FleetStore, root: Path) -> Non
     ids=["None", "a dict", "a handle", "another user's"],
 )
 async def test_an_update_must_return_a_fleet_of_the_user(
-    store: FleetStore, root: Path, there: bool, result: Any, error: type[Exception], message: str
+    store: FleetStore, home: Home, there: bool, result: Any, error: type[Exception], message: str
 ) -> None:
     """Anything else is refused, and nothing has changed."""
-    os.mkdir(root)
+    home.make()
     if there:
         await store.add("user", pet("mira"))
-    before = files(root) if there else None
+    before = stands(home) if there else None
     with pytest.raises(error) as caught:
         await store.update("user", lambda fleet: result)
     assert type(caught.value) is error
     assert str(caught.value) == message
     if there:
-        assert files(root) == before
+        assert stands(home) == before
+        assert home.is_settled()
     else:
-        assert entries(root) == []
+        assert home.is_empty()
 
 
-async def test_an_async_def_is_refused_and_closed(store: FleetStore, root: Path) -> None:
+async def test_an_async_def_is_refused_and_closed(store: FleetStore, home: Home) -> None:
     """The error says what went wrong, and Python does not warn of a coroutine that was never awaited."""
     made = []
 
@@ -162,14 +157,14 @@ async def test_another_awaitable_gets_the_same_hint(store: FleetStore) -> None:
         await store.update("user", lambda fleet: later)
 
 
-async def test_a_fleet_that_cannot_be_stored_is_refused(store: FleetStore, root: Path) -> None:
+async def test_a_fleet_that_cannot_be_stored_is_refused(store: FleetStore, home: Home) -> None:
     """A result whose text would be too large for a file fails, and the old fleet stands."""
     fleet = await store.add("user", pet("mira"))
     with pytest.raises(
         ValueError, match=r"^the fleet of user user cannot be stored: \d+ bytes of TOML, 16777216 are allowed$"
     ):
         await store.update("user", lambda fleet: fleet.with_pet(pet("nova", role="x" * 2**24)))
-    assert fleet_path("user", root).read_text() == dumps(fleet)
+    assert home.read() == dumps(fleet).encode()
 
 
 class Quit(KeyboardInterrupt):
@@ -190,9 +185,9 @@ class UnlikeError(Exception):
 @pytest.mark.parametrize(
     "error", [LookupError("why"), UnlikeError(1, 2), Quit(), Leave(3)], ids=lambda e: type(e).__name__
 )
-async def test_what_a_change_raises_reaches_its_caller(root: Path, error: BaseException) -> None:
+async def test_what_a_change_raises_reaches_its_caller(home: Home, error: BaseException) -> None:
     """It is the very same object, nothing has changed, and the one worker thread goes on working."""
-    store = FleetStore(root, threads=1)
+    store = home.store(threads=1)
     fleet = await store.add("user", pet("mira"))
     (worker,) = [thread for thread in threading.enumerate() if thread.name.startswith("petfleet_")][-1:]
 
@@ -204,7 +199,7 @@ async def test_what_a_change_raises_reaches_its_caller(root: Path, error: BaseEx
     assert caught.value is error
     assert worker.is_alive()
     assert await store.load("user") == fleet
-    assert fleet_path("user", root).read_text() == dumps(fleet)
+    assert home.read() == dumps(fleet).encode()
 
 
 async def test_stop_iteration_arrives_as_runtime_error(store: FleetStore) -> None:
@@ -218,21 +213,21 @@ async def test_stop_iteration_arrives_as_runtime_error(store: FleetStore) -> Non
     assert type(caught.value.__cause__) is StopIteration
 
 
-async def test_a_change_that_fails_first_leaves_nothing(store: FleetStore, root: Path) -> None:
+async def test_a_change_that_fails_first_leaves_nothing(store: FleetStore, home: Home) -> None:
     """Where there was no fleet, a failing change leaves no trace of the user."""
-    os.mkdir(root)
+    home.make()
 
     def change(fleet: PetFleet) -> PetFleet:
         raise LookupError
 
     with pytest.raises(LookupError):
         await store.update("user", change)
-    assert entries(root) == []
+    assert home.is_empty()
 
 
-async def test_a_change_neither_sees_nor_sets_context_variables(root: Path) -> None:
+async def test_a_change_neither_sees_nor_sets_context_variables(home: Home) -> None:
     """Not the caller's, nor those that an earlier change set in the same thread."""
-    store = FleetStore(root, threads=1)
+    store = home.store(threads=1)
     COLOUR.set("the caller's")
     seen = []
 
@@ -260,9 +255,9 @@ async def test_a_change_runs_in_a_worker_thread(store: FleetStore) -> None:
 
 
 @pytest.mark.parametrize("change", [None, PetFleet("user"), "with_pet"], ids=["None", "a fleet", "a name"])
-async def test_a_change_must_be_a_function(store: FleetStore, root: Path, change: Any) -> None:
+async def test_a_change_must_be_a_function(store: FleetStore, home: Home, change: Any) -> None:
     """Anything else is refused before anything is touched."""
     message = rf"^change must be a function from PetFleet to PetFleet, not {type(change).__name__}$"
     with pytest.raises(TypeError, match=message):
         await store.update("user", change)
-    assert entries(root) is None
+    assert home.is_untouched()

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
-import filelock
 import pytest
 import trio
 import trio.testing
 
 from petfleet import FleetStore, PetFleet, dumps
-from tests.children import CHANGES, ENDS, SECONDS, is_free, names, program
+from tests.children import CHANGES, ENDS, SECONDS, names, program
 from tests.conftest import pet, wait_until
-from tests.points import BEFORE_TAKEN, BUSY, POINTS, Held, waits_for
+from tests.homes import Home
+from tests.points import BEFORE_TAKEN, BUSY, HOMES_AND_POINTS, waits_for
 
 CANCELLING = ("asyncio.run", "trio.run")
 
 
-@pytest.mark.parametrize("point", POINTS)
+# Others at a user of an object can hold up a commit for as long as they write, and no longer.
+@pytest.mark.parametrize(
+    ("home", "point"), [each for each in HOMES_AND_POINTS if each != ("objects", "refused")], indirect=["home"]
+)
 @pytest.mark.parametrize("how", ENDS)
 def test_what_was_taken_is_committed_and_the_exit_is_quiet(
-    how: str, point: str, root: Path, caplog: pytest.LogCaptureFixture
+    how: str, point: str, home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The loop ends at a point of two calls, then the interpreter: the exit waits for what was taken, and only that."""
-    user = root / "user"
-    user.mkdir(parents=True)
-    (user / "fleet.toml").write_text(dumps(PetFleet("user", [pet("first")], "first")))
-    lock_file = user / "fleet.toml.lock"
+    home.write(dumps(PetFleet("user", [pet("first")], "first")).encode())
 
     with ExitStack() as stack:
         if point in BUSY:
-            stack.enter_context(filelock.FileLock(lock_file))  # to the end: no exit may wait for it
-        with program("end", how, point, root) as child:
+            stack.enter_context(home.busy())  # to the end: no exit may wait for it
+        with program("end", how, point, home.argument()) as child:
             out, err = child.communicate(timeout=SECONDS)
     assert (out, err, child.returncode) == ("", "", 0)
 
     with caplog.at_level(logging.WARNING, "petfleet"):
-        found = names(asyncio.run(FleetStore(root).load("user")))
+        found = names(asyncio.run(home.store().load("user")))
     if point not in BEFORE_TAKEN:
         assert found == ["first", *CHANGES]
     elif point in BUSY or how in CANCELLING:
@@ -51,15 +49,13 @@ def test_what_was_taken_is_committed_and_the_exit_is_quiet(
     else:  # neither taken nor withdrawn: whole or not at all
         assert found in (["first"], ["first", *CHANGES])
     assert caplog.records == []  # there was nothing to recover
-    assert sorted(os.listdir(user)) == ["fleet.toml", "fleet.toml.lock"]
-    assert is_free(lock_file)
+    assert home.is_settled()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_an_ended_loop_keeps_no_other_loop_from_its_results(backend: str, root: Path) -> None:
+def test_an_ended_loop_keeps_no_other_loop_from_its_results(backend: str, store: FleetStore, home: Home) -> None:
     """Where two loops have calls in one batch, the end of one of them does not concern the other."""
-    store = FleetStore(root)
-    with Held("taken") as held, ThreadPoolExecutor() as threads:
+    with home.held("taken") as held, ThreadPoolExecutor() as threads:
         ends = end_asyncio_with_a_pending_call if backend == "asyncio" else end_trio_with_a_pending_call
         end = threading.Event()
         ended = threads.submit(ends, store, end)

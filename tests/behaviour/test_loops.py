@@ -7,7 +7,6 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,9 +15,10 @@ import pytest
 import trio
 from anyio.abc import TaskStatus
 
-from petfleet import FleetStore, PetFleet, PetNotInFleetError, disk, lock
+from petfleet import FleetStore, PetFleet, PetNotInFleetError, batching
 from tests.conftest import pet
 from tests.gate import Gate
+from tests.homes import Home
 
 Loop = tuple[str, dict[str, Any]]
 ASYNCIO: Loop = ("asyncio", {"use_uvloop": False})
@@ -37,11 +37,11 @@ def run(loop: Loop, main: Callable[..., Awaitable[Any]], *arguments: object) -> 
 
 
 @contextmanager
-def held_before_the_lock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """A gate in front of the user's lock: calls wait together as long as it is closed."""
+def held_before_they_are_taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """A gate in front of the taking of calls: they wait together as long as it is closed."""
     gate = Gate()
     with monkeypatch.context() as patch:
-        patch.setattr(lock.UserLock, "try_acquire", gate.before(lock.UserLock.try_acquire))
+        patch.setattr(batching._Queue, "take", gate.before(batching._Queue.take))
         try:
             yield gate
         finally:
@@ -69,7 +69,7 @@ def test_two_loops_share_a_store_and_a_commit(
 ) -> None:
     """Calls of two event loops in two threads are carried by one commit, and each loop's tasks are woken."""
     both = threading.Semaphore(0)
-    with ThreadPoolExecutor(2) as threads, held_before_the_lock(monkeypatch) as gate:
+    with ThreadPoolExecutor(2) as threads, held_before_they_are_taken(monkeypatch) as gate:
         first = threads.submit(run, one, add_many, store, "one", both.release)
         second = threads.submit(run, other, add_many, store, "other", both.release)
         assert both.acquire(timeout=30)
@@ -110,11 +110,11 @@ def test_every_call_works_on_every_loop(store: FleetStore, loop: Loop) -> None:
     assert modules == {"asyncio": ["asyncio"], "uvloop": ["uvloop"], "trio": []}[LOOP_IDS[LOOPS.index(loop)]]
 
 
-def test_loops_one_after_another_share_a_store(store: FleetStore) -> None:
+def test_loops_one_after_another_share_a_store(home: Home) -> None:
     """A store belongs to no event loop: neither the one in which it was made nor the first one that used it."""
 
     async def make() -> FleetStore:
-        return FleetStore(str(store._backend))
+        return home.store()
 
     made = run(TRIO, make)
     for loop in LOOPS * 2:
@@ -124,12 +124,12 @@ def test_loops_one_after_another_share_a_store(store: FleetStore) -> None:
 @pytest.mark.parametrize("loop", LOOPS, ids=LOOP_IDS)
 @pytest.mark.parametrize("closing", LOOPS, ids=[f"{name} closes" for name in LOOP_IDS])
 def test_a_loop_that_closes_does_not_disturb_another(
-    store: FleetStore, closing: Loop, loop: Loop, monkeypatch: pytest.MonkeyPatch
+    store: FleetStore, home: Home, closing: Loop, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its call was taken together with the other loop's: both are carried out, and the other loop's task is woken."""
     before, taken = Gate(), Gate()
-    monkeypatch.setattr(lock.UserLock, "try_acquire", before.before(lock.UserLock.try_acquire))
-    monkeypatch.setattr(disk, "rename", taken.before(disk.rename))
+    monkeypatch.setattr(batching._Queue, "take", before.before(batching._Queue.take))
+    home.gate_before_write(monkeypatch, taken)
     other_waits = threading.Event()
 
     async def close_too_early() -> None:
@@ -171,7 +171,7 @@ def test_a_loop_that_closes_before_its_call_is_taken_leaves_nothing(
     store: FleetStore, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its call never happens, and those of the next loop do."""
-    with held_before_the_lock(monkeypatch) as gate:
+    with held_before_they_are_taken(monkeypatch) as gate:
 
         async def close_too_early() -> None:
             async with anyio.create_task_group() as group:
@@ -183,9 +183,8 @@ def test_a_loop_that_closes_before_its_call_is_taken_leaves_nothing(
     assert run(loop, store.add, "user", pet("mira")) == PetFleet("user", [pet("mira")], "mira")
 
 
-def test_trio_as_a_guest_of_asyncio_is_not_taken_for_asyncio(root: Path) -> None:
+def test_trio_as_a_guest_of_asyncio_is_not_taken_for_asyncio(store: FleetStore) -> None:
     """Its tasks run in callbacks of asyncio's loop, and are woken by trio."""
-    store = FleetStore(root)
 
     async def host() -> PetFleet:
         done: asyncio.Future[PetFleet] = asyncio.get_running_loop().create_future()

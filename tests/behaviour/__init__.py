@@ -1,0 +1,1 @@
+"""What the store does, wherever its fleets live: each test runs on every kind of backend."""
