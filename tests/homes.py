@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import json
 import os
@@ -40,10 +41,12 @@ class Home(Protocol):
 
     Attributes:
         crowd: how many stores may well write to one user there at once.
+        renamed: characters of user ids that ``users`` does not name as they are.
         load: of each of four processes: tasks, calls of each on a user, users beside the one of all.
     """
 
     crowd: int
+    renamed: str
     load: tuple[int, int, int]
 
     def backend(self) -> Backend:
@@ -126,6 +129,7 @@ class FileHome:
     """A root directory that does not exist yet."""
 
     crowd = 21
+    renamed = ""
     load = (50, 4, 20)
 
     def __init__(self, root: Path) -> None:
@@ -245,13 +249,14 @@ class ObjectHome:
     """A prefix of a bucket."""
 
     crowd = 2  # the server answers puts that meet at one object only after a second
+    renamed = "\\"  # the server takes it for a slash
     load = (8, 3, 4)
 
     def __init__(self, weed: Weed | Gateways, prefix: str) -> None:
         self._weed = weed
         self._prefix = prefix
         self.url = f"s3://{weed.bucket}/{prefix}"
-        self._objects = S3Store(weed.bucket, prefix=prefix, **weed.options())
+        self._objects = _client(weed.bucket, json.dumps(weed.options()))
         self._moves = itertools.count()
 
     def backend(self, gateway: int = 0, **options: Any) -> ObjectBackend:
@@ -271,10 +276,10 @@ class ObjectHome:
     def version(self, user_id: str = "user") -> object:
         if self.read(user_id) is None:
             return None
-        return obstore.get(self._objects, _key(user_id)).attributes.get("petfleet")
+        return obstore.get(self._objects, self._full(_key(user_id))).attributes.get("petfleet")
 
     def write(self, data: bytes, user_id: str = "user") -> None:
-        obstore.put(self._objects, _key(user_id), data)
+        obstore.put(self._objects, self._full(_key(user_id)), data)
 
     def write_long_ago(self, data: bytes, user_id: str = "user") -> None:
         self.write(data, user_id)
@@ -285,11 +290,13 @@ class ObjectHome:
         urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30).close()
 
     def leave(self, name: str, data: bytes = b"") -> None:
-        obstore.put(self._objects, name, data)
+        obstore.put(self._objects, self._full(name), data)
 
     def left(self) -> list[str]:
         return sorted(
-            key for key in self._keys() if not TOMBSTONE.fullmatch(bytes(obstore.get(self._objects, key).bytes()))
+            key
+            for key in self._keys()
+            if not TOMBSTONE.fullmatch(bytes(obstore.get(self._objects, self._full(key)).bytes()))
         )
 
     def make(self) -> None:
@@ -377,18 +384,23 @@ class ObjectHome:
         """Replace what is there by what means the same."""
         data = self._raw(key.partition("/")[0])
         if data is not None and TOMBSTONE.fullmatch(data):
-            obstore.delete(self._objects, key)
+            obstore.delete(self._objects, self._full(key))
         else:
-            obstore.put(self._objects, key, tombstone() if data is None else data + b"# %d\n" % next(self._moves))
+            moved_on = tombstone() if data is None else data + b"# %d\n" % next(self._moves)
+            obstore.put(self._objects, self._full(key), moved_on)
 
     def _raw(self, user_id: str) -> bytes | None:
         try:
-            return bytes(obstore.get(self._objects, _key(user_id)).bytes())
+            return bytes(obstore.get(self._objects, self._full(_key(user_id))).bytes())
         except FileNotFoundError:
             return None
 
     def _keys(self) -> list[str]:
-        return [each["path"] for chunk in obstore.list(self._objects) for each in chunk]
+        chunks = obstore.list(self._objects, prefix=self._prefix)
+        return [each["path"].removeprefix(f"{self._prefix}/") for chunk in chunks for each in chunk]
+
+    def _full(self, key: str) -> str:
+        return f"{self._prefix}/{key}"
 
 
 def home_at(argument: str) -> Home:
@@ -397,6 +409,12 @@ def home_at(argument: str) -> Home:
     if "root" in told:
         return FileHome(Path(told["root"]))
     return ObjectHome(Gateways(told["bucket"], told["ways"]), told["prefix"])
+
+
+@functools.cache
+def _client(bucket: str, options: str) -> S3Store:
+    """Return one for all tests: to make one takes longer than many requests."""
+    return S3Store(bucket, **json.loads(options))
 
 
 def is_free(path: Path) -> bool:

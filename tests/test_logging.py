@@ -1,4 +1,4 @@
-"""What the logger `petfleet` says: commits quietly, recoveries and long waits as warnings."""
+"""What the logger `petfleet` says of files: recoveries and long waits as warnings."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 
 from petfleet import FleetStore, PetFleet, batching, disk, fleet_path
+from tests.behaviour.test_logging import said
 from tests.conftest import Clock, pet
 
 KILLED_WRITER = """
@@ -31,52 +32,6 @@ def rename(source, target):
 disk.rename = rename
 anyio.run(FleetStore(sys.argv[1]).add, "user", PetHandle("nova", "friend", "nova.toml", 1))
 """
-
-
-def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, str]]:
-    """What was logged: by whom, how important, and what."""
-    return [entry for entry in caplog.record_tuples if entry[0].startswith("petfleet")]
-
-
-async def test_a_commit_is_logged_for_debugging(
-    store: FleetStore, root: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One line a commit: which file, how many calls, and whether it was written."""
-    caplog.set_level(logging.DEBUG, "petfleet")
-    path = fleet_path("user", root)
-    await store.add("user", pet("mira"))
-    await store.load("user")
-    await store.delete("user")
-    assert said(caplog) == [
-        ("petfleet", logging.DEBUG, f"{path}: a write for 1 calls"),
-        ("petfleet", logging.DEBUG, f"{path}: no write for 1 calls"),
-        ("petfleet", logging.DEBUG, f"{path}: a write for 1 calls"),
-    ]
-
-
-async def test_what_nobody_asked_for_is_not_even_made_up(
-    store: FleetStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Without debugging a commit costs no line of it."""
-    caplog.set_level(logging.INFO, "petfleet")
-    asked: list[object] = []
-    logger = logging.getLogger("petfleet")
-    monkeypatch.setattr(logger, "log", lambda *arguments: asked.append(arguments))
-    await store.add("user", pet("mira"))
-    assert not asked
-    caplog.set_level(logging.DEBUG, "petfleet")
-    await store.load("user")
-    assert len(asked) == 1
-
-
-async def test_good_calls_are_silent(store: FleetStore, caplog: pytest.LogCaptureFixture) -> None:
-    """Without debugging nothing is said that nobody asked for."""
-    caplog.set_level(logging.INFO)
-    await store.add("user", pet("mira"))
-    await store.touch("user")
-    await store.peek("user")
-    await store.delete("user")
-    assert said(caplog) == []
 
 
 def kill_a_writer(root: Path) -> int:

@@ -1,4 +1,4 @@
-"""What the old program wrote, and what it would read and what not, through a store."""
+"""What the old program would read and what not, through a store."""
 
 from __future__ import annotations
 
@@ -6,27 +6,11 @@ import base64
 
 import pytest
 
-from petfleet import FleetFormatError, dumps
-from tests.conftest import pet
+from petfleet import FleetFormatError
 from tests.homes import Home
-from tests.test_samples import NEWER_TOML, VERDICTS, WRITTEN, fleet_of, without_extra
+from tests.test_samples import NEWER_TOML, VERDICTS, fleet_of, without_extra
 
 NO_IDS = ("", "u\0")  # a text may hold them, and no directory's or object's name
-
-
-async def test_written(home: Home) -> None:
-    """Every file that the old program wrote loads, is peeked at and changed, as what it means."""
-    store, other = home.store(), home.store()
-    for parameters in WRITTEN:
-        sample = parameters.values[0]
-        fleet, user_id = fleet_of(sample["fleet"]), sample["user_id"]
-        home.write_long_ago(sample["toml"].encode(), user_id)
-        assert await store.peek(user_id) == await store.load(user_id) == fleet
-        assert home.read(user_id) == sample["toml"].encode()
-        more = await store.add(user_id, pet("one more"))
-        assert home.read(user_id) == dumps(more).encode()
-        assert await store.remove(user_id, "one more") == await other.load(user_id)
-        home.remove(user_id)  # some are of one user
 
 
 async def test_verdicts(home: Home) -> None:
