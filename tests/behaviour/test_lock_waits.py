@@ -89,14 +89,14 @@ async def test_what_others_did_before_is_no_refusal(home: Home) -> None:
 
 async def test_a_call_whose_time_ran_out_never_happens(home: Home) -> None:
     """After its LockTimeoutError a call is forgotten, and so are the user and the thread."""
-    store = home.store(lock_timeout=0.02)
-    await store.add("user", pet("first"))
+    store = home.store(lock_timeout=0.2)
+    await home.store().add("user", pet("first"))
     with home.busy():
         with pytest.raises(LockTimeoutError) as error:
             await store.add("user", pet("second"))
         await until(lambda: not store._batching._queues and store._batching._parking._thread is None)
     assert error.value.path == home.contended()
-    assert names(await store.load("user")) == ["first"]
+    assert names(await home.store().load("user")) == ["first"]
     assert store.statistics().lock_waits == 1
     assert store.statistics().lock_wait_seconds > 0
 
