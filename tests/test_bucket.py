@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from petfleet import ObjectBackend, bucket
-from petfleet.bucket import Bucket, ConflictError, UnansweredError, UnchangedError, UnsentError, Version
+from petfleet.bucket import Bucket, ConflictError, Listed, UnansweredError, UnchangedError, UnsentError, Version
 from tests.conftest import wait_until
 from tests.weed import Weed
 
@@ -203,7 +203,38 @@ def test_a_put_names_what_it_replaces(real: Bucket) -> None:
     assert again is not None
     assert (again.data, again.size, again.version, again.note) == (None, 2, second, "note 2")
     assert real.get("u/b", 10) is None
-    assert list(real.list()) == [("u/a", 2)]
+    assert list(real.list()) == [Listed("u/a", 2, second)]
+
+
+@pytest.mark.parametrize("named", ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_the_environment_may_hold_all_options(weed: Weed, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    """Those of the client too, which obstore does not read beside our own; what a program says goes before them."""
+    monkeypatch.setenv(named, weed.endpoints[0])
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    found = Bucket(f"s3://{weed.bucket}/none", {"retry_config": {"max_retries": 0}})
+    with pytest.raises(OSError, match="builder error"):
+        found.get("u", 10)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("GOOGLE_TIMEOUT", "no time")
+    assert Bucket(f"s3://{weed.bucket}/none", {}).get("u", 10) is None
+    monkeypatch.setenv("AWS_TIMEOUT", "no time")
+    with pytest.raises(ValueError, match="no time"):
+        Bucket(f"s3://{weed.bucket}/none", {})
+    assert Bucket(f"s3://{weed.bucket}/none", {"client_options": {"timeout": "9s"}}).get("u", 10) is None
+
+
+def test_the_same_outage_is_the_same_error(answering: Answering) -> None:
+    """Without how long it took and how often it was tried: who watches hears of it once."""
+    answering.status = 503
+    for retries in ({"max_retries": 0}, {"max_retries": 1, "backoff": {"init_backoff": timedelta(milliseconds=1)}}):
+        options = {**SIGNED, "endpoint": answering.endpoint, "client_options": {"allow_http": True}}
+        with pytest.raises(OSError, match="503") as raised:
+            Bucket("s3://pets/fleets", {**options, "retry_config": retries}).get("u/fleet.toml", 10)
+        assert raised.value.strerror == (
+            f"Generic S3 error: Error performing GET {answering.endpoint}/pets/fleets/u/fleet.toml"
+            " - Server returned non-2xx status code: 503 Service Unavailable:"
+        )
+    assert answering.requests == ["GET"] * 3
 
 
 def test_a_large_put_is_one_put(real: Bucket) -> None:
@@ -221,7 +252,7 @@ def test_a_list_of_many(real: Bucket) -> None:
     """More than the store tells in one answer."""
     for number in range(1010):
         real.put(f"{number}/fleet.toml", b"", "note", None)
-    assert sorted(key for key, _ in real.list()) == sorted(f"{number}/fleet.toml" for number in range(1010))
+    assert sorted(each.key for each in real.list()) == sorted(f"{number}/fleet.toml" for number in range(1010))
 
 
 # --- what it is made of ----------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-SCHEMES: Final = ("s3", "gs", "az")
 _NOTE: Final = "petfleet"  # the key of the metadata
 _DEFAULT_TIMEOUT: Final = timedelta(seconds=10)
 # A gateway that restarts is waited for, but not for the three minutes that are obstore's default.
@@ -21,7 +20,15 @@ _READ_RETRIES: Final = {
     "backoff": {"init_backoff": timedelta(milliseconds=50), "max_backoff": timedelta(seconds=1), "base": 2},
     "retry_timeout": timedelta(seconds=5),
 }
+# What obstore reads from the environment only where no client options are given, and so never beside ours.
+_ENVIRONMENTS: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+_CLIENT_OPTIONS: Final = (
+    *("allow_http", "allow_invalid_certificates", "connect_timeout", "http1_only", "http2_only", "pool_idle_timeout"),
+    *("pool_max_idle_per_host", "proxy_ca_certificate", "proxy_excludes", "proxy_url", "read_timeout", "timeout"),
+    "user_agent",
+)
 _STATUS: Final = re.compile(r"non-2xx status code: (\d{3})")
+_DURATION: Final = re.compile(r" in [0-9.]+[nµm]?s(, after \d+ retries, max_retries: \d+, retry_timeout: \w+)?(?= - )")
 _NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
 _CONFLICT: Final = 409  # S3: another conditional request was at it
 _FORBIDDEN: Final = (401, 403)
@@ -38,12 +45,29 @@ class Version(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An object: its bytes (None: more than were asked for), their number, its version, and the note beside it."""
+    """An object.
+
+    Attributes:
+        data: its bytes; None if they are more than were asked for.
+        size: their number.
+        version: its version.
+        note: what was noted beside it.
+        modified: when it was written, in Unix time, by the store's clock.
+    """
 
     data: bytes | None
     size: int
     version: Version
     note: str | None
+    modified: float
+
+
+class Listed(NamedTuple):
+    """What a listing tells of an object."""
+
+    key: str
+    size: int
+    version: Version
 
 
 class UnchangedError(Exception):
@@ -83,13 +107,13 @@ class Bucket:
                 "ObjectBackend needs obstore: pip install 'petfleet[objects]'", name="obstore"
             ) from error
         scheme, separator, rest = url.partition("://")
-        if scheme not in SCHEMES or not separator or not rest.strip("/"):
+        if scheme not in _ENVIRONMENTS or not separator or not rest.strip("/"):
             raise ValueError(f"url must be like s3://bucket/prefix, gs://... or az://..., not {url!r}")
         self.url = url.rstrip("/")
         self._obstore = obstore
         given = dict(options)
         reads = {**_READ_RETRIES, **given.pop("retry_config", {})}
-        client = {"timeout": _DEFAULT_TIMEOUT, **given.pop("client_options", {})}
+        client = {"timeout": _DEFAULT_TIMEOUT, **_from_environment(scheme), **given.pop("client_options", {})}
         try:
             self._reads: S3Store = from_url(self.url, client_options=client, retry_config=reads, **given)  # type: ignore[call-overload] # the options are the caller's
             # A put that the library repeated by itself could find the outcome of its own first try: we do it, and look.
@@ -120,7 +144,7 @@ class Bucket:
         except self._obstore.exceptions.BaseError as error:
             raise self._os_error(error, key) from error
         version = Version(answer.meta["e_tag"], answer.meta["version"])
-        return Found(data, size, version, answer.attributes.get(_NOTE))
+        return Found(data, size, version, answer.attributes.get(_NOTE), answer.meta["last_modified"].timestamp())
 
     def put(self, key: str, data: bytes, note: str, replacing: Version | None) -> Version:
         """Put an object in the place of that version of it, or of none, and return its new version.
@@ -140,8 +164,8 @@ class Bucket:
             raise self._put_error(error, key) from error
         return Version(put["e_tag"], put["version"])
 
-    def list(self) -> Iterator[tuple[str, int]]:
-        """Yield the key and the size of each object under the URL.
+    def list(self) -> Iterator[Listed]:
+        """Yield what the store's listing tells of each object under the URL.
 
         Raises:
             OSError: they could not be listed.
@@ -150,7 +174,7 @@ class Bucket:
         try:
             for chunk in self._obstore.list(self._reads):
                 for each in chunk:
-                    yield each["path"], each["size"]
+                    yield Listed(each["path"], each["size"], Version(each["e_tag"], each["version"]))
         except (FileNotFoundError, self._obstore.exceptions.BaseError) as error:
             raise self._os_error(error, "") from error
 
@@ -191,6 +215,12 @@ class Bucket:
         return kind(number, _text(error), f"{self.url}/{key}".rstrip("/"))
 
 
+def _from_environment(scheme: str) -> dict[str, str]:
+    """Return the client options that the environment holds, like AWS_ALLOW_HTTP."""
+    named = ((name, os.environ.get(f"{_ENVIRONMENTS[scheme]}_{name.upper()}")) for name in _CLIENT_OPTIONS)
+    return {name: value for name, value in named if value is not None}
+
+
 def _status(error: Exception) -> int:
     """Return the HTTP status that the store answered; 0 if none came."""
     found = _STATUS.search(str(error))
@@ -198,5 +228,6 @@ def _status(error: Exception) -> int:
 
 
 def _text(error: Exception) -> str:
-    """Return what an error of obstore says, in one line, without the Rust objects that it adds."""
-    return " ".join(str(error).partition("\n\nDebug source:")[0].split())
+    """Return what an error of obstore says, in one line, without the Rust objects and the durations that it adds."""
+    # To those who watch, an error that is told anew by its duration would be another one at each look.
+    return _DURATION.sub("", " ".join(str(error).partition("\n\nDebug source:")[0].split()))

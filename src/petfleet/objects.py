@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from petfleet import changes, codec, lineage, logs
 from petfleet.backend import Call, Look, Notices
-from petfleet.bucket import Bucket, ConflictError, Found, UnansweredError, UnchangedError, UnsentError, Version
+from petfleet.bucket import Bucket, ConflictError, Found, Listed, UnansweredError, UnchangedError, UnsentError, Version
 from petfleet.changes import ABSENT, Batch, Change, State
 from petfleet.errors import InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
 from petfleet.fleet import PetFleet
@@ -153,14 +153,31 @@ class ObjectBackend:
         fleet = _fleet(self._known(user_id, found))
         return None if fleet is None or found is None or found.data is None else found.data.decode()
 
+    def stored(self, user_id: str) -> tuple[Found | None, State]:
+        """Return a user's object as it is now, None if there is none, and what it means."""
+        found = self._bucket.get(_key(user_id), codec.MOST_BYTES)
+        return found, self._known(user_id, found).state
+
     def users(self, left_out: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
         """Yield the ids that have a fleet, in no order.
 
         Args:
             left_out: told of each name that has a fleet but cannot be a user's, and of why.
         """
-        for key, size in self._bucket.list():
-            name, slash, file = key.partition("/")
+        for name, listed in self.listed(left_out):
+            if not is_tombstone(listed):
+                yield name
+
+    def listed(
+        self, left_out: Callable[[str, Exception], None] | None = None
+    ) -> Generator[tuple[str, Listed], None, None]:
+        """Yield the ids that have an object, even one that says that there is no fleet.
+
+        Args:
+            left_out: told of each name that has a fleet but cannot be a user's, and of why.
+        """
+        for listed in self._bucket.list():
+            name, slash, file = listed.key.partition("/")
             if not slash or file != FLEET_FILE:
                 continue
             try:
@@ -169,8 +186,7 @@ class ObjectBackend:
                 if left_out is not None:
                     left_out(name, error)
                 continue
-            if size != TOMBSTONE_BYTES:
-                yield name
+            yield name, listed
 
     def look(self, user_id: str, seen: object) -> Look | None:
         """Return the fleet as it is now; None if it is what it was when ``seen`` was its sign."""
@@ -306,6 +322,11 @@ class ObjectBackend:
 
     def _url(self, user_id: str) -> str:
         return f"{self._bucket.url}/{_key(user_id)}"
+
+
+def is_tombstone(listed: Listed) -> bool:
+    """Return whether an object in a listing says that there is no fleet: nothing else has so few bytes."""
+    return listed.size == TOMBSTONE_BYTES
 
 
 class _NoNotices:

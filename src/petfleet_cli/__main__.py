@@ -11,7 +11,8 @@ import signal
 import sys
 from typing import NoReturn
 
-_EXTRA = {"aiofiles": "cli", "rich": "cli", "typer": "cli", "watchfiles": "watch"}  # what is in which extra
+# What is in which extra.
+_EXTRA = {"aiofiles": "cli", "obstore": "objects", "rich": "cli", "typer": "cli", "watchfiles": "watch"}
 _INTERRUPTED = 130  # by the convention of shells
 
 
@@ -78,8 +79,12 @@ def _explain(error: Exception) -> tuple[str, int]:
         again = f"choose another name, or change that pet with `petfleet edit {error.user_id}`"
         return f"pet {error.pet_name} already in fleet of user {error.user_id}: {again}", 1
     if isinstance(error, LockTimeoutError):
+        if "://" in error.path:
+            return f"{error.path} was changed by others at each of our tries, for {error.waited:.3g} s: try again", 1
         held = f", held by {error.holder}" if error.holder else ""
         return f"{error.path} not locked within {error.waited:.3g} s{held}: try again, or see what the holder does", 1
+    if isinstance(error, FileNotFoundError) and "://" in str(error.filename):
+        return f"{error.filename}: no such bucket: pass the URL of one that exists as --root, or in PETFLEET_ROOT", 2
     if isinstance(error, (FleetError, OSError)):
         return located(error), 1
     if isinstance(error, (TypeError, ValueError)):

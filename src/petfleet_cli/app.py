@@ -19,23 +19,29 @@ class Settings(NamedTuple):
     """What each command is told.
 
     Attributes:
-        root: the directory of all fleets, absolute.
+        root: the directory of all fleets, absolute; or the URL of a bucket.
         json: whether to print JSON, one value a line.
     """
 
     root: str
     json: bool
 
+    @property
+    def in_bucket(self) -> bool:
+        """Whether the root is a URL, and no directory."""
+        return "://" in self.root
+
 
 app = typer.Typer(
     rich_markup_mode=None,  # its help would import all of rich, and take twice as long
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Look after fleets of pet personas: one fleet.toml for each user, under one root directory.",
+    help="Look after fleets of pet personas: one fleet.toml for each user, under one root directory or in a bucket.",
     epilog="Exit codes: 0 all is well, 1 something is wrong, 2 misuse.",
 )
 
 
+# In a bucket nothing is completed: each press of a key would cost requests, and wait for them.
 def _complete_user(ctx: typer.Context, incomplete: str) -> list[str]:
     root = _find_root(ctx, ctx.params.get("root"))
     try:
@@ -59,7 +65,14 @@ def _complete_pet(ctx: typer.Context, incomplete: str) -> list[str]:
 
 Root = Annotated[
     str | None,
-    typer.Option("--root", metavar="DIRECTORY", help="The directory of all fleets; else PETFLEET_ROOT names it."),
+    typer.Option(
+        "--root",
+        metavar="DIRECTORY|URL",
+        help="The directory of all fleets, or a bucket like s3://bucket/prefix (gs://, az://); else PETFLEET_ROOT "
+        "names it. A bucket's options come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
+        "AWS_ENDPOINT_URL, AWS_ALLOW_HTTP=true, AWS_SKIP_SIGNATURE=true, and what else obstore names; GOOGLE_..., "
+        "AZURE_... likewise.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -86,18 +99,24 @@ def _settings(ctx: typer.Context, root: str | None, json: bool, *, may_be_missin
     found = _find_root(ctx, root)
     if not found:
         raise Misuse("which fleets? pass --root DIRECTORY, or set PETFLEET_ROOT")
-    try:
-        there = stat.S_ISDIR(os.stat(found).st_mode)
-        missing = False
-    except (FileNotFoundError, NotADirectoryError):
-        there, missing = False, True
-    if not there and not (may_be_missing and missing and "://" not in found):
-        raise Misuse(f"{found} is no directory: pass the root of all fleets as --root, or in PETFLEET_ROOT")
+    settings = Settings(found, json or bool(ctx.find_root().params.get("json")))
+    if not settings.in_bucket:
+        _check_directory(found, may_be_missing=may_be_missing)
     import logging
 
     # A command says itself what there is to say, in its own form.
     logging.getLogger("petfleet").setLevel(logging.ERROR)
-    return Settings(os.path.abspath(found), json or bool(ctx.find_root().params.get("json")))
+    return settings._replace(root=found if settings.in_bucket else os.path.abspath(found))
+
+
+def _check_directory(root: str, *, may_be_missing: bool) -> None:
+    try:
+        there = stat.S_ISDIR(os.stat(root).st_mode)
+        missing = False
+    except (FileNotFoundError, NotADirectoryError):
+        there, missing = False, True
+    if not there and not (may_be_missing and missing):
+        raise Misuse(f"{root} is no directory: pass the root of all fleets as --root, or in PETFLEET_ROOT")
 
 
 def _version(wanted: bool) -> None:
@@ -204,24 +223,38 @@ def check(
         bool,
         typer.Option(
             "--repair",
-            help="Recover what dead writers left, and set files aside that are no fleets. Deletes no content.",
+            help="Recover what dead writers left, and set aside what is no fleet. Deletes no content.",
         ),
     ] = False,
     root: Root = None,
     json: Json = False,
 ) -> None:
-    """Look for what is wrong under the root, and at the file system that it is on."""
+    """Look for what is wrong under the root, and at the file system that it is on; in a bucket, at the fleets alone."""
     from petfleet_cli import check
 
     check.check_root(_settings(ctx, root, json), repair=repair)
 
 
 @app.command()
-def watch(ctx: typer.Context, user: SomeUser = None, root: Root = None, json: Json = False) -> None:
+def watch(
+    ctx: typer.Context,
+    user: SomeUser = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, metavar="SECONDS", help="How often to look into a bucket, each time by requests; else every 1."
+        ),
+    ] = None,
+    root: Root = None,
+    json: Json = False,
+) -> None:
     """Follow changes as they happen, until Ctrl-C."""
     from petfleet_cli import following
 
-    following.follow(_settings(ctx, root, json), user)
+    settings = _settings(ctx, root, json)
+    if interval is not None and not settings.in_bucket:
+        raise Misuse("--interval is for buckets: of a directory, the system tells what changes")
+    following.follow(settings, user, interval)
 
 
 @app.command("export")

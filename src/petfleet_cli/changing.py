@@ -10,10 +10,10 @@ import anyio
 import typer
 
 from petfleet import FleetNotFoundError, FleetStore, PetFleet, PetHandle
-from petfleet.files import FileBackend
 from petfleet.names import check_user_id
 from petfleet_cli.app import Misuse, Settings
 from petfleet_cli.output import Printer, as_json, shown, summary
+from petfleet_cli.places import opened
 
 
 def add(settings: Settings, user_id: str, pet_name: str, role: str, manifest: str, at: int | None) -> None:
@@ -39,11 +39,12 @@ def touch(settings: Settings, user_id: str, pet_name: str | None, at: int | None
 
 def delete(settings: Settings, user_id: str, *, yes: bool) -> None:
     """Delete a fleet; exit code 1 if there is none, or the answer is no."""
-    fleet = FileBackend(settings.root).peek(check_user_id(user_id))
+    backend = opened(settings)
+    fleet = backend.peek(check_user_id(user_id))
     if fleet is None:
         raise FleetNotFoundError(user_id)
     confirm(f"Delete {summary(fleet)}? There is no way back", yes=yes)
-    if not anyio.run(FleetStore(settings.root).delete, user_id):
+    if not anyio.run(FleetStore(backend).delete, user_id):
         raise FleetNotFoundError(user_id)
     Printer().line(as_json({"user_id": user_id, "deleted": True}) if settings.json else f"{shown(user_id)}: deleted")
 
@@ -58,8 +59,10 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def _change(settings: Settings, call: Callable[[FleetStore], Awaitable[PetFleet]]) -> None:
+    store = FleetStore(opened(settings))
+
     async def change() -> PetFleet:
-        return await call(FleetStore(settings.root))
+        return await call(store)
 
     fleet = anyio.run(change)
     Printer().line(as_json(fleet) if settings.json else summary(fleet))

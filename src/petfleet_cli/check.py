@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import typer
 
+from petfleet.objects import ObjectBackend
+from petfleet_cli import bucket_checking
 from petfleet_cli.app import Settings
 from petfleet_cli.checking import Finding, check
 from petfleet_cli.output import Printer, as_json, shown
+from petfleet_cli.places import opened
 from petfleet_cli.surroundings import Surroundings, look_around
 
 _LOCK_TIMEOUT: Final = 10.0  # seconds for which the lock of one user is waited for
@@ -22,15 +26,16 @@ def check_root(settings: Settings, *, repair: bool) -> None:
     """Print what is wrong under the root, and what it is on; exit code 1 if anything is wrong, repaired or not."""
     printer = Printer()
     entries = findings = repaired = 0
-    surroundings = look_around(settings.root)
-    if settings.json:
-        printer.line(as_json({"surroundings": surroundings._asdict()}))
+    others: Counter[str] = Counter()
+    place = opened(settings)
+    if isinstance(place, ObjectBackend):
+        checked = bucket_checking.check(place, repair=repair, count=others)
+        _say_bucket(printer, settings)
     else:
-        printer.line(_describe(settings.root, surroundings))
-        for warning in surroundings.warnings:
-            printer.line(shown(f"warning: {warning}"), "yellow")
-    with printer.progress("checked", settings.root) as progress, _one_user_at_a_time() as stop_if_interrupted:
-        for found in check(settings.root, repair=repair, lock_timeout=_LOCK_TIMEOUT):
+        checked = check(settings.root, repair=repair, lock_timeout=_LOCK_TIMEOUT)
+        _say_surroundings(printer, settings)
+    with printer.progress("checked", settings) as progress, _one_user_at_a_time() as stop_if_interrupted:
+        for found in checked:
             for finding in found:
                 _print(printer, finding, settings)
                 findings += 1
@@ -39,13 +44,17 @@ def check_root(settings: Settings, *, repair: bool) -> None:
             progress.advance()
             stop_if_interrupted()
     if settings.json:
-        printer.line(as_json({"summary": {"entries": entries, "findings": findings, "repaired": repaired}}))
+        printer.line(as_json({"summary": {"entries": entries, "findings": findings, "repaired": repaired, **others}}))
     else:
         what = "nothing wrong" if not findings else f"{findings:,} {'finding' if findings == 1 else 'findings'}"
         done = f", {repaired:,} repaired" if repair and findings else ""
         printer.line(f"{entries:,} {'entry' if entries == 1 else 'entries'} checked: {what}{done}", "bold")
         if findings > repaired and not repair:
             printer.line("`petfleet check --repair` mends leftovers, and sets aside what is no fleet")
+        if others["deleted"] or others["foreign"]:
+            printer.line(
+                f"deleted fleets: {others['deleted']:,}; written by other programs than petfleet: {others['foreign']:,}"
+            )
     if findings:
         raise typer.Exit(1)
 
@@ -75,12 +84,34 @@ def _print(printer: Printer, finding: Finding, settings: Settings) -> None:
     if settings.json:
         printer.line(as_json({"finding": finding._asdict()}))
         return
-    where = os.path.relpath(finding.path, settings.root)
+    if settings.in_bucket:
+        where = finding.path.removeprefix(settings.root.rstrip("/") + "/")
+    else:
+        where = os.path.relpath(finding.path, settings.root)
     where += "".join(f", {word} {at}" for word, at in (("line", finding.line), ("column", finding.column)) if at)
     if finding.repaired is None:
         printer.line(shown(f": {where}: {finding.message}"), "red", lead=finding.kind)
     else:
         printer.line(shown(f": {where}: {finding.repaired} (it was: {finding.message})"), "green", lead=finding.kind)
+
+
+def _say_bucket(printer: Printer, settings: Settings) -> None:
+    if settings.json:
+        printer.line(as_json({"surroundings": {"object_storage": settings.root}}))
+    else:
+        # Where a store ignores conditions, one that nothing fulfils would write.
+        untried = "whether it honours conditions is not tried, since that takes a write"
+        printer.line(shown(f"{settings.root}: object storage; {untried}"))
+
+
+def _say_surroundings(printer: Printer, settings: Settings) -> None:
+    surroundings = look_around(settings.root)
+    if settings.json:
+        printer.line(as_json({"surroundings": surroundings._asdict()}))
+    else:
+        printer.line(_describe(settings.root, surroundings))
+        for warning in surroundings.warnings:
+            printer.line(shown(f"warning: {warning}"), "yellow")
 
 
 def _describe(root: str, on: Surroundings) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from petfleet import codec
+from petfleet.changes import State
 from petfleet.errors import FleetFormatError
 from petfleet.fleet import PetFleet
 from petfleet.layout import Place
@@ -27,20 +28,25 @@ def fleet(place: Place, reader: Reader) -> Iterator[Finding]:
     except OSError as error:
         yield unreadable(place.fleet, error, place.user_id)
     else:
-        if state.error is not None:
-            foreign = not state.overwritable
-            yield _format(place, state.error, foreign, foreign and stored is not None and _is_fleet(stored.data or b""))
-        elif state.fleet is not None:
-            yield from meaning(place, state.fleet)
+        yield from found(place.fleet, place.user_id, state, None if stored is None else stored.data)
 
 
-def _format(place: Place, error: FleetFormatError, foreign: bool, parses: bool) -> Finding:
+def found(where: str, user_id: str, state: State, data: bytes | None) -> Iterator[Finding]:
+    """Yield what is wrong with what stands at a path or URL."""
+    if state.error is not None:
+        foreign = not state.overwritable
+        yield _format(where, user_id, state.error, foreign, foreign and _is_fleet(data or b""))
+    elif state.fleet is not None:
+        yield from meaning(where, user_id, state.fleet)
+
+
+def _format(where: str, user_id: str, error: FleetFormatError, foreign: bool, parses: bool) -> Finding:
     if foreign:
         way_out = "move it to the user whose it is, or away; petfleet check --repair leaves it alone"
     else:
         way_out = "mend it by hand, or petfleet check --repair sets it aside"
     kind = "foreign-user-id" if parses else "unparsable"
-    return Finding(kind, place.fleet, f"{reason(error)}: {way_out}", place.user_id, error.line, error.column)
+    return Finding(kind, where, f"{reason(error)}: {way_out}", user_id, error.line, error.column)
 
 
 def _is_fleet(data: bytes) -> bool:
@@ -51,11 +57,11 @@ def _is_fleet(data: bytes) -> bool:
     return True
 
 
-def meaning(place: Place, stored: PetFleet) -> Iterator[Finding]:
+def meaning(where: str, user_id: str, stored: PetFleet) -> Iterator[Finding]:
     """Yield what does not fit together in a fleet."""
     if stored.active_pet is not None and stored.active_handle is None:
         message = f"active_pet {stored.active_pet!r} is not in the fleet: switch to a pet that is"
-        yield Finding("active-pet-missing", place.fleet, message, place.user_id)
+        yield Finding("active-pet-missing", where, message, user_id)
     twice = [name for name, times in Counter(pet.pet_name for pet in stored.pets).items() if times > 1]
     if twice:
         shown = ", ".join(map(repr, twice[:_MOST_NAMES]))
@@ -63,4 +69,4 @@ def meaning(place: Place, stored: PetFleet) -> Iterator[Finding]:
         message = (
             f"more than one pet of the name {shown}{more}: every call means the first; rename or remove the others"
         )
-        yield Finding("duplicate-name", place.fleet, message, place.user_id)
+        yield Finding("duplicate-name", where, message, user_id)

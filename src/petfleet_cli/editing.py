@@ -23,14 +23,13 @@ from petfleet import (
     FleetStore,
     PetFleet,
     dumps,
-    fleet_path,
     loads,
 )
-from petfleet.layout import Place
 from petfleet_cli import contents
 from petfleet_cli.app import Misuse, Settings
 from petfleet_cli.changing import confirm
 from petfleet_cli.output import Printer, as_json, shown, summary
+from petfleet_cli.places import opened
 
 
 class KeptError(typer.TyperException):
@@ -46,9 +45,10 @@ def edit(settings: Settings, user_id: str, *, yes: bool) -> None:
 
     Asked for consent only on a terminal, and without ``yes``.
     """
-    store = FleetStore(settings.root)
+    backend = opened(settings)
+    store = FleetStore(backend)
     before = anyio.run(store.load, user_id)
-    if not os.path.lexists(fleet_path(user_id, settings.root)):
+    if backend.peek(user_id) is None:
         raise FleetNotFoundError(user_id)
     directory = tempfile.mkdtemp(prefix="petfleet-edit-")  # not beside the fleet: nothing of ours is left there
     copy = os.path.join(directory, "fleet.toml")
@@ -64,7 +64,7 @@ def edit(settings: Settings, user_id: str, *, yes: bool) -> None:
     if not settings.json:
         for line, style in _difference(before, after):
             printer.line(line, style)
-        for finding in contents.meaning(Place(settings.root, user_id), after):
+        for finding in contents.meaning(copy, user_id, after):
             printer.line(f"warning: {finding.message}", "yellow")
     if sys.stdin.isatty():
         try:

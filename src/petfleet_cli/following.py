@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 import anyio
 import anyio.to_thread
 
-from petfleet import FleetFormatError, FleetStore, InvalidNameError, PetFleet
-from petfleet.files import FileBackend
+from petfleet import FleetFormatError, FleetStore, InvalidNameError, ObjectBackend, PetFleet
+from petfleet.backend import Backend
 from petfleet.layout import FLEET_FILE
 from petfleet.names import check_user_id
 from petfleet_cli.app import Settings
-from petfleet_cli.output import Printer, as_json, located, moment, shown, summary
+from petfleet_cli.output import Printer, as_json, located, moment, say, shown, summary
+from petfleet_cli.places import Place, opened, several
 
 Look = PetFleet | Exception | None  # what is found of a user; None: nothing, and never was
 
 _PAUSE: Final = 1.0  # seconds between two looks at which directory the root is
+_AT_ONCE: Final = 64  # users that are looked at before the first of them is shown
 
 
-def follow(settings: Settings, user_id: str | None) -> None:
-    """Print each change of a user's fleet, or of all, until interrupted."""
-    import watchfiles  # noqa: F401 - here, so that it is said at once if it is missing
+def follow(settings: Settings, user_id: str | None, interval: float | None) -> None:
+    """Print each change of a user's fleet, or of all, until interrupted.
 
+    Args:
+        interval: seconds between two looks into a bucket; None for the backend's own.
+    """
     if user_id is not None:
         check_user_id(user_id)
-    anyio.run(_follow, settings, user_id)
+    place = opened(settings, interval)
+    if not settings.in_bucket:
+        import watchfiles  # noqa: F401 - here, so that it is said at once if it is missing
+    anyio.run(_follow, settings, place, user_id)
 
 
-async def _follow(settings: Settings, user_id: str | None) -> None:
+async def _follow(settings: Settings, place: Place, user_id: str | None) -> None:
     printer = Printer()
     known: dict[str, Look] = {}
-    looks = _all(settings.root) if user_id is None else _one(settings.root, user_id)
+    looks = _all(place) if user_id is None else _one(place, user_id)
     async for changed, look in looks:
         before = known.get(changed)
         if look is None or _same(look, before):
@@ -63,8 +70,8 @@ def _line(user_id: str, what: str) -> str:
     return f"{shown(user_id)}: {shown(what)}"
 
 
-async def _one(root: str, user_id: str) -> AsyncIterator[tuple[str, Look]]:
-    looks = FleetStore(root).watch(user_id)
+async def _one(backend: Backend, user_id: str) -> AsyncIterator[tuple[str, Look]]:
+    looks = FleetStore(backend).watch(user_id)
     while True:
         try:
             look: Look = await anext(looks)
@@ -73,36 +80,60 @@ async def _one(root: str, user_id: str) -> AsyncIterator[tuple[str, Look]]:
         yield user_id, look
 
 
-async def _all(root: str) -> AsyncIterator[tuple[str, Look]]:
+async def _all(place: Place) -> AsyncIterator[tuple[str, Look]]:
     """Yield who changes, from now on.
 
     Not promised: each change. A flood may drop some, and of a user nothing is known before the first one; what
     ``store.watch`` shows of one user is always the last state.
     """
-    backend = FileBackend(root)
     seen: set[str] = set()
 
     def look(user_id: str) -> Look:
         try:
-            return backend.peek(user_id) or (PetFleet(user_id) if user_id in seen else None)
+            return place.peek(user_id) or (PetFleet(user_id) if user_id in seen else None)
         except NotADirectoryError:
             return None  # a file in the root
         except (FleetFormatError, OSError) as error:
             return error
 
     def everyone() -> set[str]:
-        return seen | set(backend.users())
+        return seen | set(place.users())
 
     begun = False
-    async for users in _told(root):
+    async for users in _polled(place) if isinstance(place, ObjectBackend) else _told(str(place)):
         if users is None:
             users = await anyio.to_thread.run_sync(everyone) if begun else set()
             begun = True
-        for user_id in sorted(users):
-            found = await anyio.to_thread.run_sync(look, user_id)
-            if found is not None:
-                seen.add(user_id)
-            yield user_id, found
+        left = sorted(users)
+        while left:
+            some, left = left[:_AT_ONCE], left[_AT_ONCE:]
+            found = await anyio.to_thread.run_sync(lambda some: list(several(place, look, some)), some)
+            for user_id, fleet in zip(some, found, strict=True):
+                if fleet is not None:
+                    seen.add(user_id)
+                yield user_id, fleet
+
+
+async def _polled(place: ObjectBackend) -> AsyncGenerator[set[str], None]:
+    """Yield the users whose objects are others than at the last listing; one listing is held in memory."""
+
+    def listed() -> dict[str, object]:
+        return {user_id: each.version for user_id, each in place.listed()}
+
+    before = await anyio.to_thread.run_sync(listed)
+    answers = True
+    while True:
+        await anyio.sleep(place.look_seconds)
+        try:
+            now = await anyio.to_thread.run_sync(listed)
+        except OSError as error:
+            if answers:  # said once: an outage lasts for many tries
+                say(type(error).__name__, f"{located(error)}: trying on")
+            answers = False
+            continue
+        answers = True
+        yield {user_id for user_id, _ in before.items() ^ now.items()}
+        before = now
 
 
 async def _told(root: str) -> AsyncIterator[set[str] | None]:

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from itertools import islice
 from typing import Any
 
 import typer
 
-from petfleet import FleetFormatError, FleetNotFoundError, PetFleet, fleet_path
-from petfleet.files import FileBackend
+from petfleet import FleetFormatError, FleetNotFoundError, PetFleet
 from petfleet.names import check_user_id
 from petfleet_cli.app import Settings
 from petfleet_cli.output import Printer, as_json, columns, located, moment, shown, summary
+from petfleet_cli.places import Place, look, names, opened, several
 
 _AT_ONCE = 500  # users: their lines are made, and printed, together
 
 
 def list_users(settings: Settings) -> None:
     """Print a line a user, as they come; exit code 1 if a file is no fleet or cannot be read."""
-    backend = FileBackend(settings.root)
+    place = opened(settings)
     printer = Printer()
     count = broken = 0
     bad: list[dict[str, Any]] = []
     widths = [0] * 4
     header = [] if settings.json else [["USER", "PETS", "ACTIVE", "LAST CHANGE"]]
-    with printer.progress("users", settings.root) as progress:
-        ids = backend.users(lambda name, error: bad.append(_failed(name, error)))
-        while (some := list(islice(ids, _AT_ONCE))) or bad:
-            found = [*bad, *(_look(backend, settings.root, user_id) for user_id in some)]
+    with printer.progress("users", settings) as progress:
+        ids = names(place, lambda name, error: bad.append(_failed(name, error)))
+        looks = several(place, lambda user_id: _look(place, user_id), ids)
+        while (some := list(islice(looks, _AT_ONCE))) or bad:
+            found = [*bad, *(user for user in some if user is not None)]
             bad.clear()
             broken += sum("error" in user for user in found)
+            if not found:
+                continue
             if settings.json:
                 printer.line("\n".join(map(as_json, found)))
             else:
@@ -49,14 +51,13 @@ def list_users(settings: Settings) -> None:
 
 def show(settings: Settings, user_id: str) -> None:
     """Print a user's pets; FleetNotFoundError if there is no fleet."""
-    fleet = FileBackend(settings.root).peek(check_user_id(user_id))
+    fleet, changed = look(opened(settings), check_user_id(user_id))
     if fleet is None:
         raise FleetNotFoundError(user_id)
     printer = Printer()
     if settings.json:
         printer.line(as_json(fleet))
         return
-    changed = _changed(settings.root, user_id)
     printer.line(summary(fleet) + ("" if changed is None else f", changed {moment(changed)}"))
     rows = [["", "PET", "ROLE", "MANIFEST", "LAST ACTIVE", "OTHER KEYS"], *_pets(fleet)]
     if not any(row[-1] for row in rows[1:]):
@@ -69,12 +70,13 @@ def show(settings: Settings, user_id: str) -> None:
         printer.line(shown(f"other keys: {', '.join(fleet.extra)}"))
 
 
-def _look(backend: FileBackend, root: str, user_id: str) -> dict[str, Any]:
+def _look(place: Place, user_id: str) -> dict[str, Any] | None:
     try:
-        fleet = backend.peek(user_id) or PetFleet(user_id)  # deleted since it was listed
-        changed = _changed(root, user_id)
+        fleet, changed = look(place, user_id)
     except (FleetFormatError, OSError) as error:
         return _failed(user_id, error)
+    if fleet is None:
+        return None  # deleted
     return {
         "user_id": user_id,
         "pets": len(fleet.pets),
@@ -107,10 +109,3 @@ def _pets(fleet: PetFleet) -> list[list[str]]:
         ]
         for pet in fleet.pets
     ]
-
-
-def _changed(root: str, user_id: str) -> float | None:
-    try:
-        return os.stat(fleet_path(user_id, root)).st_mtime
-    except FileNotFoundError:
-        return None

@@ -18,6 +18,8 @@ from petfleet.errors import WAY_OUT
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from petfleet_cli.app import Settings
+
 INTERRUPTED: Final = 130  # the exit code
 _FEW: Final = 1000  # of things to do: no progress is shown below that
 
@@ -124,14 +126,17 @@ class Printer:
             self._console.print(Segments([Segment(lead, first), Segment(text, rest), Segment.line()]))
 
     @contextmanager
-    def progress(self, what: str, root: str) -> Iterator[Progress]:
-        """Show how many of the root's entries are done: on the terminal, if there is one and much to do."""
+    def progress(self, what: str, settings: Settings) -> Iterator[Progress]:
+        """Show how many of the root's entries are done: on the terminal, if there is one and much to do.
+
+        Of a bucket it is not known how much there is to do: to count it would take as many requests as to list it.
+        """
         console = self._console or (_console(sys.stderr) if sys.stderr.isatty() else None)
-        total = 0
-        if console is not None:
-            with os.scandir(root) as entries:
+        total: int | None = None
+        if console is not None and not settings.in_bucket:
+            with os.scandir(settings.root) as entries:
                 total = sum(1 for _ in entries)
-        if console is None or total < _FEW:
+        if console is None or (total is not None and total < _FEW):
             yield Progress(None, None)
             return
         from rich import progress

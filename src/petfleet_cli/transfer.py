@@ -18,10 +18,10 @@ import typer
 from aiofiles import stdin_bytes, stdout_bytes
 
 from petfleet import FleetConflictError, FleetError, FleetFormatError, FleetStore, PetFleet, disk, dumps, loads
-from petfleet.files import FileBackend
 from petfleet.names import text
 from petfleet_cli.app import Settings
 from petfleet_cli.output import INTERRUPTED, Printer, as_json, located, say_interrupted, shown
+from petfleet_cli.places import names, opened, several
 
 _AT_ONCE: Final = 64  # users that are saved together
 _MUCH: Final = 1024 * 1024  # characters: no more fleets are read, or saved, together
@@ -88,7 +88,7 @@ async def _ending_at_once(run: Callable[..., Awaitable[Counter[str]]], *argument
 
 async def _export(settings: Settings, file: str, printer: Printer) -> Counter[str]:
     count: Counter[str] = Counter()
-    with printer.progress("exported", settings.root) as progress:
+    with printer.progress("exported", settings) as progress:
         chunks = _chunks(settings, count)
         done = 0
         async with _opened(file, "wb") as output:
@@ -102,21 +102,24 @@ async def _export(settings: Settings, file: str, printer: Printer) -> Counter[st
 
 def _chunks(settings: Settings, count: Counter[str]) -> Iterator[str]:
     """Yield the lines of all users, some at a time."""
-    backend = FileBackend(settings.root)
+    place = opened(settings)
 
     def failed(name: str, error: Exception) -> None:
         count["failed"] += 1
         _complain(settings, "failed", name, f"not exported: {located(error)}")
 
+    def read(user_id: str) -> tuple[str, str | Exception | None]:
+        try:
+            return user_id, place.text(user_id)
+        except (FleetFormatError, OSError) as error:
+            return user_id, error
+
     lines: list[str] = []
     size = 0
-    for user_id in backend.users(failed):
-        try:
-            toml = backend.text(user_id)
-        except (FleetFormatError, OSError) as error:
-            failed(user_id, error)
-            continue
-        if toml is not None:  # None: deleted since it was listed
+    for user_id, toml in several(place, read, names(place, failed)):
+        if isinstance(toml, Exception):
+            failed(user_id, toml)
+        elif toml is not None:  # None: deleted
             lines.append(as_json({"user_id": user_id, "toml": toml}) + "\n")
             size += len(toml)
             count["exported"] += 1
@@ -143,7 +146,7 @@ class _Import:
         self._file = file
         self._overwrite = overwrite
         self._count: Counter[str] = Counter()
-        self._store = FleetStore(settings.root)
+        self._store = FleetStore(opened(settings))
 
     async def run(self) -> Counter[str]:
         async with self._store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ LONG_AGO = 1_700_000_000  # what was written just now might not be finished
 
 def found(root: Path, *, repair: bool = False, lock_timeout: float = 5.0) -> list[Finding]:
     """Return what a check finds, all of it fit to be printed."""
-    findings = [finding for entry in check(root, repair=repair, lock_timeout=lock_timeout) for finding in entry]
+    return fit(check(root, repair=repair, lock_timeout=lock_timeout))
+
+
+def fit(entries: Iterable[list[Finding]]) -> list[Finding]:
+    """Return what a check finds, all of it fit to be printed."""
+    findings = [finding for entry in entries for finding in entry]
     for finding in findings:
         assert finding.kind in KINDS
         assert finding.message.isprintable()

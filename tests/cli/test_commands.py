@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import PetFleet, dumps, fleet_path, loads
+from petfleet import PetFleet, dumps
 from petfleet_cli import following
-from tests.cli.conftest import MIRA, REX
-from tests.cli.running import Done, petfleet, put
+from tests.cli.conftest import MIRA, REX, Place
+from tests.cli.running import Done, petfleet
 from tests.conftest import pet
 
 ADA = {
@@ -22,10 +22,6 @@ ADA = {
     "active_pet": "mira",
     "extra": {},
 }
-
-
-def stored(root: Path, user_id: str) -> PetFleet:
-    return loads(fleet_path(user_id, root).read_bytes())
 
 
 @pytest.mark.usefixtures("local_time")
@@ -38,24 +34,33 @@ def test_list(kennel: Path) -> None:
     assert sorted(lines) == ["ada   2     mira    2023-11-14 23:13:22", "bob   0     -       2023-11-14 23:13:23"]
 
 
-def test_list_as_json(kennel: Path) -> None:
-    """One object a user."""
-    os.utime(kennel / "ada" / "fleet.toml", (0, 1_700_000_002))
-    found = {user["user_id"]: user for user in petfleet("list", "--json", "--root", kennel).values}
-    assert found["ada"] == {"user_id": "ada", "pets": 2, "active_pet": "mira", "last_change": 1_700_000_002}
+def test_list_as_json(place: Place, run: Callable[..., Done]) -> None:
+    """One object a user, with the time of the last write."""
+    before = int(time.time())
+    run("switch", "ada", "rex", "--root", place.root)
+    found = {user["user_id"]: user for user in petfleet("list", "--json", "--root", place.root).values}
+    changed = found["ada"]["last_change"]
+    assert found["ada"] == {"user_id": "ada", "pets": 2, "active_pet": "rex", "last_change": changed}
+    assert before <= changed <= time.time()
     assert (found["bob"]["pets"], found["bob"]["active_pet"]) == (0, None)
 
 
-def test_list_of_broken_fleets(kennel: Path, run: Callable[..., Done]) -> None:
-    """They are listed with what is wrong, and it is exit code 1."""
-    path = put(kennel, "ada", "user_id = \n")
+def test_list_of_broken_fleets(place: Place, run: Callable[..., Done]) -> None:
+    """They are listed with what is wrong, and it is exit code 1; names that no user can have as well."""
+    where = place.put("ada", "user_id = \n")
+    place.put("x::y", "")
+    out = run("list", "--root", place.root, code=1).out
+    assert f"ada   -     -       {where}, line 1, column 11: expected" in out
+    assert "x::y  -     -       invalid name 'x::y': a user id must not contain '::'" in out
+    users = run("list", "--json", "--root", place.root, code=1).values
+    assert {user["user_id"] for user in users if "error" in user} == {"ada", "x::y"}
+
+
+def test_list_of_what_cannot_be_read(kennel: Path, run: Callable[..., Done]) -> None:
+    """A pipe, say, is listed with what is wrong, too."""
     (kennel / "pip").mkdir()
     os.mkfifo(kennel / "pip" / "fleet.toml")
-    out = run("list", "--root", kennel, code=1).out
-    assert f"ada   -     -       {path}, line 1, column 11: expected" in out
-    assert "pip   -     -" in out
-    users = run("list", "--json", "--root", kennel, code=1).values
-    assert {user["user_id"] for user in users if "error" in user} == {"ada", "pip"}
+    assert "pip   -     -" in run("list", "--root", kennel, code=1).out
 
 
 @pytest.mark.usefixtures("local_time")
@@ -72,43 +77,49 @@ def test_show(kennel: Path) -> None:
 
 
 @pytest.mark.usefixtures("local_time")
-def test_show_of_odd_fleets(kennel: Path, run: Callable[..., Done]) -> None:
+def test_show_of_odd_fleets(place: Place, run: Callable[..., Done]) -> None:
     """Unknown keys are named, texts do nothing to the terminal, and no year is too far."""
     odd = pet("\x1b[2J\u202e", 2**62, extra={"mood": 1.5, "dates": [float("inf")]})
     fleet = PetFleet("odd", [odd], None, {"colour": "blue"})
-    put(kennel, "odd", dumps(fleet))
-    summary, header, line, others = run("show", "odd", "--root", kennel).out.splitlines()
+    place.put("odd", dumps(fleet))
+    summary, header, line, others = run("show", "odd", "--root", place.root).out.splitlines()
     assert summary.startswith("odd: 1 pet, none is active, changed ")
     assert header.split("  ")[-1] == "OTHER KEYS"
     assert line.split() == ["\\x1b[2J\\u202e", "friend", "pets/\\x1b[2J\\u202e.toml", str(2**62), "mood,", "dates"]
     assert others == "other keys: colour"
-    assert run("show", "odd", "--root", kennel, "--json").value["pets"][0]["extra"] == {"mood": 1.5, "dates": ["inf"]}
-    assert run("show", "bob", "--root", kennel).out.startswith("bob: 0 pets, none is active, changed ")
+    extra = run("show", "odd", "--root", place.root, "--json").value["pets"][0]["extra"]
+    assert extra == {"mood": 1.5, "dates": ["inf"]}
+    assert run("show", "bob", "--root", place.root).out.startswith("bob: 0 pets, none is active, changed ")
 
 
-def test_a_whole_life(root: Path) -> None:
+def test_a_whole_life(place: Place, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
     """add, switch, touch, remove and delete do what the store's calls do, and print the fleet."""
-    where = ("--root", root)
-    assert petfleet("add", "ada", "mira", "--role", "friend", "--manifest", "pets/mira.toml", "--at", 5, *where) == (
+    place = place.beside("new")
+    where = ("--root", place.root)
+    assert run("add", "ada", "mira", "--role", "friend", "--manifest", "pets/mira.toml", "--at", 5, *where) == (
         "ada: 1 pet, mira is active\n",
         "",
     )
     before = int(time.time())
-    assert petfleet("--json", *where, "add", "ada", "rex").value["pets"][1]["last_active"] >= before
-    assert petfleet("switch", "ada", "rex", *where).out == "ada: 2 pets, rex is active\n"
-    assert petfleet("touch", "ada", "--at", 7, *where).out == "ada: 2 pets, rex is active\n"
-    assert petfleet("touch", "ada", "mira", "--at", "-8", *where, "--json").value["pets"][0]["last_active"] == -8
-    rex = stored(root, "ada").pet("rex")
+    assert run("--json", *where, "add", "ada", "rex").value["pets"][1]["last_active"] >= before
+    assert run("switch", "ada", "rex", *where).out == "ada: 2 pets, rex is active\n"
+    assert run("touch", "ada", "--at", 7, *where).out == "ada: 2 pets, rex is active\n"
+    assert run("touch", "ada", "mira", "--at", "-8", *where, "--json").value["pets"][0]["last_active"] == -8
+    rex = place.fleet("ada").pet("rex")
     assert (rex.role, rex.manifest_path, rex.last_active) == ("", "", 7)
-    assert petfleet("remove", "ada", "rex", PETFLEET_ROOT=str(root)).out == "ada: 1 pet, mira is active\n"
-    assert stored(root, "ada") == PetFleet("ada", [pet("mira", -8)], "mira")
-    assert petfleet("delete", "ada", "--yes", *where).out == "ada: deleted\n"
-    assert list(root.iterdir()) == []
+    monkeypatch.setenv("PETFLEET_ROOT", place.root)
+    assert run("remove", "ada", "rex").out == "ada: 1 pet, mira is active\n"
+    assert place.fleet("ada") == PetFleet("ada", [pet("mira", -8)], "mira")
+    assert run("delete", "ada", "--yes", *where).out == "ada: deleted\n"
+    assert place.home.is_empty()
+    assert run("list", "--json", *where).out == ""
+    assert run("show", "ada", *where, code=1).err == "petfleet: fleet not found for user ada\n"
 
 
-def test_delete_as_json(kennel: Path, run: Callable[..., Done]) -> None:
-    """It says so."""
-    assert run("delete", "ada", "-y", "--json", "--root", kennel).value == {"user_id": "ada", "deleted": True}
+def test_delete_as_json(place: Place, run: Callable[..., Done]) -> None:
+    """It says so, and that there is none the next time."""
+    assert run("delete", "ada", "-y", "--json", "--root", place.root).value == {"user_id": "ada", "deleted": True}
+    assert run("delete", "ada", "-y", "--root", place.root, code=1).err == "petfleet: fleet not found for user ada\n"
 
 
 def test_the_root_of_a_command_goes_before_all_others(kennel: Path, tmp_path: Path) -> None:
@@ -120,11 +131,11 @@ def test_the_root_of_a_command_goes_before_all_others(kennel: Path, tmp_path: Pa
     assert not petfleet("list", "--json", PETFLEET_ROOT=str(other)).out
 
 
-def test_other_keys_survive(kennel: Path, run: Callable[..., Done]) -> None:
+def test_other_keys_survive(place: Place, run: Callable[..., Done]) -> None:
     """As in every call of the store."""
-    put(kennel, "ada", dumps(PetFleet("ada", [MIRA, REX], "mira", {"colour": "blue"})))
-    run("switch", "ada", "rex", "--root", kennel)
-    assert stored(kennel, "ada").extra == {"colour": "blue"}
+    place.put("ada", dumps(PetFleet("ada", [MIRA, REX], "mira", {"colour": "blue"})))
+    run("switch", "ada", "rex", "--root", place.root)
+    assert place.fleet("ada").extra == {"colour": "blue"}
 
 
 def test_the_version(run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:

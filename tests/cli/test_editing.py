@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import PetFleet, dumps, fleet_path, loads
-from tests.cli.conftest import MIRA, REX
-from tests.cli.running import petfleet, put, rest, terminal
+from petfleet import PetFleet, dumps, fleet_path
+from tests.cli.conftest import MIRA, REX, Place
+from tests.cli.running import petfleet, rest, terminal
 from tests.conftest import wait_until
+from tests.homes import FileHome
 
 pytestmark = pytest.mark.usefixtures("temporary")
 KEPT = re.compile(r"Nothing was saved; your edit is kept in (\S+)")
@@ -35,18 +36,19 @@ def kept(message: str) -> str:
     return Path(found[1]).read_text(errors="replace")
 
 
-def test_an_edit_is_shown_and_saved(kennel: Path, temporary: Path) -> None:
+def test_an_edit_is_shown_and_saved(place: Place, temporary: Path) -> None:
     """As a difference of what is stored; the copy is gone, and nothing was left beside the fleet."""
-    out = petfleet("edit", "ada", "--root", kennel, EDITOR=RENAME).out
+    out = petfleet("edit", "ada", "--root", place.root, EDITOR=RENAME).out
     assert out == (
         '--- stored\n+++ edited\n@@ -8,5 +8,5 @@\n \n [[pets]]\n-pet_name = "rex"\n+pet_name = "tom"\n'
         ' role = "guard"\n-manifest_path = "pets/rex.toml"\n+manifest_path = "pets/tom.toml"\n'
         " last_active = 1700000001\n"
         "saved. ada: 2 pets, mira is active\n"
     ).replace("@@ -8,5 +8,5 @@", re.search(r"@@.*@@", out)[0])  # type: ignore[index]
-    assert [pet.pet_name for pet in loads(fleet_path("ada", kennel).read_bytes()).pets] == ["mira", "tom"]
+    assert [pet.pet_name for pet in place.fleet("ada").pets] == ["mira", "tom"]
     assert list(temporary.iterdir()) == []
-    assert sorted(entry.name for entry in (kennel / "ada").iterdir()) == ["fleet.toml", "fleet.toml.lock"]
+    if isinstance(place.home, FileHome):
+        assert set(os.listdir(fleet_path("ada", place.root).parent)) == {"fleet.toml", "fleet.toml.lock"}
 
 
 def test_an_edit_as_json(kennel: Path) -> None:
@@ -73,30 +75,30 @@ def test_an_edit_that_changes_nothing_writes_nothing(kennel: Path, temporary: Pa
     assert list(temporary.iterdir()) == []
 
 
-def test_a_conflict_keeps_the_copy(kennel: Path) -> None:
+def test_a_conflict_keeps_the_copy(place: Place) -> None:
     """What someone else did meanwhile stands."""
-    switch = [sys.executable, "-m", "petfleet_cli", "switch", "ada", "rex", "--root", str(kennel)]
+    switch = [sys.executable, "-m", "petfleet_cli", "switch", "ada", "rex", "--root", place.root]
     meanwhile = editor(
         f"import subprocess; subprocess.run({switch!r}, check=True, stdout=subprocess.DEVNULL)\n"
         "path.write_text(path.read_text().replace('rex', 'tom'))"
     )
-    error = petfleet("edit", "ada", "--root", kennel, EDITOR=meanwhile, code=1).err
+    error = petfleet("edit", "ada", "--root", place.root, EDITOR=meanwhile, code=1).err
     assert "someone else changed the fleet of ada meanwhile (now ada: 2 pets, rex is active)" in error
     assert 'pet_name = "tom"' in kept(error)
-    assert loads(fleet_path("ada", kennel).read_bytes()) == PetFleet("ada", [MIRA, REX], "rex")
+    assert place.fleet("ada") == PetFleet("ada", [MIRA, REX], "rex")
 
 
-def test_a_deletion_meanwhile_is_a_conflict(kennel: Path) -> None:
+def test_a_deletion_meanwhile_is_a_conflict(place: Place) -> None:
     """The fleet does not come back."""
-    delete = [sys.executable, "-m", "petfleet_cli", "delete", "ada", "--yes", "--root", str(kennel)]
+    delete = [sys.executable, "-m", "petfleet_cli", "delete", "ada", "--yes", "--root", place.root]
     meanwhile = editor(
         f"import subprocess; subprocess.run({delete!r}, check=True, stdout=subprocess.DEVNULL)\n"
         "path.write_text(path.read_text().replace('rex', 'tom'))"
     )
-    error = json.loads(petfleet("edit", "ada", "--root", kennel, "--json", EDITOR=meanwhile, code=1).err)
+    error = json.loads(petfleet("edit", "ada", "--root", place.root, "--json", EDITOR=meanwhile, code=1).err)
     assert "(now it was deleted)" in error["message"]
     assert 'pet_name = "tom"' in kept(error["message"])
-    assert not (kennel / "ada").exists()
+    assert place.text("ada") is None
 
 
 @pytest.mark.parametrize(
@@ -186,12 +188,11 @@ signal.pause()
     assert ("saved. ada" in printed, code) == (True, 0)
 
 
-def test_a_broken_fleet_is_not_edited(kennel: Path, temporary: Path) -> None:
+def test_a_broken_fleet_is_not_edited(place: Place, temporary: Path) -> None:
     """It says where it is broken."""
-    path = put(kennel, "ada", "user_id = ")
-    assert (
-        f"{path}, line 1, column 11: expected" in petfleet("edit", "ada", "--root", kennel, EDITOR=RENAME, code=1).err
-    )
+    where = place.put("ada", "user_id = ")
+    error = petfleet("edit", "ada", "--root", place.root, EDITOR=RENAME, code=1).err
+    assert f"{where}, line 1, column 11: expected" in error
     assert os.listdir(temporary) == []
 
 

@@ -15,7 +15,9 @@ import filelock
 import pytest
 
 from petfleet import FleetStore, PetFleet, dumps
+from petfleet.bucket import ConflictError
 from petfleet_cli import changing
+from tests.cli.conftest import Place
 from tests.cli.running import COMMAND, Done, environment, petfleet, put
 from tests.conftest import pet
 
@@ -67,10 +69,10 @@ NO_ROOT = "petfleet: which fleets? pass --root DIRECTORY, or set PETFLEET_ROOT\n
     ids=lambda value: " ".join(map(repr, value)) if isinstance(value, tuple) else "",
 )
 def test_a_mistake_is_one_line(
-    kennel: Path, run: Callable[..., Done], arguments: tuple[object, ...], code: int, message: str
+    place: Place, run: Callable[..., Done], arguments: tuple[object, ...], code: int, message: str
 ) -> None:
     """On standard error, with nothing on standard output."""
-    done = run("--root", kennel, *arguments, code=code)
+    done = run("--root", place.root, *arguments, code=code)
     assert done == ("", f"petfleet: {message}\n")
 
 
@@ -91,14 +93,70 @@ def test_a_root_must_be_told_and_be_there(root: Path, run: Callable[..., Done]) 
     assert not root.exists()
     root.write_text("")
     assert run("add", "ada", "mira", "--root", root, code=2).err == missing
-    assert "s3://bucket is no directory" in run("add", "ada", "mira", "--root", "s3://bucket", code=2).err
 
 
-def test_a_broken_file(kennel: Path, run: Callable[..., Done]) -> None:
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("ftp://host/fleets", "url must be like s3://bucket/prefix, gs://... or az://..., not 'ftp://host/fleets'"),
+        ("s3://", "url must be like s3://bucket/prefix, gs://... or az://..., not 's3://'"),
+        (
+            "s3://no-such-bucket/fleets/",
+            "{root}: no such bucket: pass the URL of one that exists as --root, or in PETFLEET_ROOT",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("bucket")
+def test_a_bucket_must_be_there(run: Callable[..., Done], root: str, message: str) -> None:
+    """And the URL be one of a bucket; not even a first fleet, or an import, makes one."""
+    of_all, of_one = (message.format(root=root.rstrip("/") + about) for about in ("", "/ada/fleet.toml"))
+    for command in ("list", "check", "watch", "export -"):
+        assert run(*command.split(), "--root", root, code=2).err == f"petfleet: {of_all}\n"
+    for command in ("add ada mira", "show ada", "delete ada", "edit ada"):
+        assert run(*command.split(), "--root", root, code=2).err == f"petfleet: {of_one}\n"
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_bucket_that_does_not_answer(
+    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, unused_port: int
+) -> None:
+    """What was tried, exit code 1; what the environment says of it and makes no sense is misuse."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_port}")
+    for command, about in ((("list",), ""), (("add", "ada", "mira"), "/ada/fleet.toml")):
+        error = run(*command, "--root", "s3://fleets/x", code=1).err
+        assert error.startswith(f"petfleet: s3://fleets/x{about}: Generic S3 error: Error performing ")
+        assert error.endswith(" - HTTP error: error sending request\n")
+        assert error.count("\n") == 1
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "perhaps")
+    error = run("list", "--root", "s3://fleets/x", code=2).err
+    assert error == 'petfleet: s3://fleets/x: Generic Config error: failed to parse "perhaps" as boolean\n'
+
+
+def test_a_directory_is_not_looked_at_at_intervals(kennel: Path, run: Callable[..., Done]) -> None:
+    """The reason is given; and an interval must be one."""
+    error = "petfleet: --interval is for buckets: of a directory, the system tells what changes\n"
+    assert run("watch", "--interval", 1, "--root", kennel, code=2) == ("", error)
+    assert "'--interval'" in run("watch", "--interval", 0, "--root", "s3://fleets/x", code=2).err
+
+
+def test_others_who_are_always_faster(bucket: Place, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No one holds a lock there: it is said what there is to do."""
+
+    def conflict(*_: object) -> None:
+        raise ConflictError
+
+    monkeypatch.setattr(changing, "FleetStore", partial(FleetStore, lock_timeout=0))
+    monkeypatch.setattr("petfleet.bucket.Bucket.put", conflict)
+    error = run("add", "ada", "mira", "--root", bucket.root, code=1).err
+    where = f"petfleet: {bucket.root}/ada/fleet.toml"
+    assert re.fullmatch(rf"{where} was changed by others at each of our tries, for \S+ s: try again\n", error), error
+
+
+def test_a_broken_file(place: Place, run: Callable[..., Done]) -> None:
     """Where it is broken, and that `check --repair` sets it aside."""
-    path = put(kennel, "ada", 'user_id = "ada"\npets = 3\n')
-    assert run("switch", "ada", "mira", "--root", kennel, code=1).err == (
-        f"petfleet: {path}, line 2: expected pets to be an array of tables, found 3: correct it; "
+    where = place.put("ada", 'user_id = "ada"\npets = 3\n')
+    assert run("switch", "ada", "mira", "--root", place.root, code=1).err == (
+        f"petfleet: {where}, line 2: expected pets to be an array of tables, found 3: correct it; "
         "`petfleet check` says more\n"
     )
 
@@ -148,6 +206,8 @@ def test_a_mistake_of_our_own_is_one_line_too(
         ("rich", ("list",), "cli"),
         ("aiofiles", ("export", "-"), "cli"),
         ("watchfiles", ("watch",), "watch"),
+        ("obstore", ("list", "--root", "s3://fleets/x"), "objects"),
+        ("obstore", ("watch", "--root", "s3://fleets/x"), "objects"),
     ],
 )
 def test_an_extra_that_is_not_installed(kennel: Path, missing: str, arguments: tuple[str, ...], extra: str) -> None:

@@ -11,11 +11,12 @@ import anyio
 import pexpect
 import pytest
 
-from petfleet import PetFleet, dumps
+from petfleet import ObjectBackend, PetFleet, dumps
 from petfleet_cli import following
-from tests.cli.conftest import MIRA
+from tests.cli.conftest import MIRA, Place
 from tests.cli.running import Done, petfleet, put, rest, terminal
 from tests.conftest import pet
+from tests.homes import FileHome
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
@@ -84,22 +85,23 @@ def test_a_delete_asks(kennel: Path) -> None:
     assert not (kennel / "ada").exists()
 
 
-def test_watching_a_user(kennel: Path) -> None:
+def test_watching_a_user(place: Place, run: Callable[..., Done]) -> None:
     """Each change by others in a line, a broken file and a deletion too, until Ctrl-C."""
-    with terminal("watch", "ada", "--root", kennel) as session:
+    often = () if isinstance(place.home, FileHome) else ("--interval", 0.05)
+    with terminal("watch", "ada", "--root", place.root, *often) as session:
         session.expect(r"ada: 2 pets, mira is active\r\n")
-        petfleet("switch", "ada", "rex", "--root", kennel)
+        run("switch", "ada", "rex", "--root", place.root)
         session.expect(r"ada: rex is active\r\n")
-        petfleet("add", "ada", "tom", "--root", kennel)
+        run("add", "ada", "tom", "--root", place.root)
         session.expect(r"ada: \+ tom\r\n")
-        put(kennel, "ada", "user_id = ")
+        place.put("ada", "user_id = ")
         session.expect(r"ada: \S+fleet.toml, line 1, column 11: expected")
-        petfleet("delete", "ada", "--yes", "--root", kennel, code=1)
-        put(kennel, "ada", dumps(PetFleet("ada", [MIRA])))
+        run("delete", "ada", "--yes", "--root", place.root, code=1)
+        place.put("ada", dumps(PetFleet("ada", [MIRA])))
         session.expect(r"ada: 1 pet, none is active\r\n")
-        petfleet("delete", "ada", "--yes", "--root", kennel)
+        run("delete", "ada", "--yes", "--root", place.root)
         session.expect(r"ada: - mira\r\n")
-        petfleet("add", "ada", "rex", "--root", kennel)
+        run("add", "ada", "rex", "--root", place.root)
         session.expect(r"ada: \+ rex, rex is active\r\n")
         session.sendintr()
         printed, code = rest(session)
@@ -127,6 +129,67 @@ def test_watching_all(kennel: Path) -> None:
         assert session.match.group(1) == "zoe"  # type: ignore[union-attr]
         session.sendintr()
         assert rest(session)[1] == 130
+
+
+def test_watching_all_of_a_bucket(bucket: Place, run: Callable[..., Done]) -> None:
+    """Users who come, change, break and go; objects that are no fleets are not told of."""
+    with terminal("watch", "--json", "--interval", 0.05, "--root", bucket.root) as session:
+        for role in itertools.count():  # it does not say when it has begun
+            bucket.put("eve", dumps(PetFleet("eve", [pet("mira", role=f"{role}")])))
+            if session.expect([r'"user_id": "eve"', pexpect.TIMEOUT], timeout=0.5) == 0:
+                break
+        run("add", "new", "mira", "--root", bucket.root)
+        session.expect(r'"user_id": "new", "pets": \[\{"pet_name": "mira"')
+        bucket.put("eve", "user_id = ")
+        session.expect(r'"user_id": "eve", "error": "FleetFormatError", "message": "\S+, line 1, column 11')
+        run("delete", "new", "--yes", "--root", bucket.root)
+        session.expect(r'"user_id": "new", "pets": \[\]')
+        bucket.put("x::y", "no user")
+        bucket.put("eve", dumps(PetFleet("eve", [pet("tom")])))
+        session.expect(r'"user_id": "eve", "pets": \[\{"pet_name": "tom"')
+        bucket.home.remove("eve")
+        session.expect(r'"user_id": "eve", "pets": \[\]')
+        run("add", "zoe", "tom", "--root", bucket.root)
+        session.expect(r'"user_id": "(\w+)", "pets": \[\{"pet_name": "tom"')
+        assert session.match.group(1) == "zoe"  # type: ignore[union-attr]
+        session.sendintr()
+        assert rest(session)[1] == 130
+
+
+async def test_a_bucket_that_is_away_for_a_while_is_watched_on(
+    bucket: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said once; what happened meanwhile is told when it is back."""
+    place = ObjectBackend(bucket.root, poll_seconds=0.001)
+    listed = ObjectBackend.listed
+    looks = itertools.count()
+
+    def away(backend: ObjectBackend) -> object:
+        look = next(looks)
+        if look in (1, 2, 4):
+            raise OSError(5, f"no answer to {look}", bucket.root)
+        if look == 3:
+            bucket.put("ada", dumps(PetFleet("ada")))
+        return listed(backend)
+
+    monkeypatch.setattr(ObjectBackend, "listed", away)
+    told = following._polled(place)
+    assert [await anext(told), await anext(told)] == [{"ada"}, set()]
+    await told.aclose()
+    assert capsys.readouterr().err.splitlines() == [
+        f"petfleet: {bucket.root}: no answer to {look}: trying on" for look in (1, 4)
+    ]
+
+
+def test_how_far_a_bucket_is_done(bucket: Place) -> None:
+    """How much there is to do is not known, and not asked for."""
+    for number in range(3):
+        bucket.put(f"user-{number}", dumps(PetFleet(f"user-{number}")))
+    with terminal("list", "--root", bucket.root) as session:
+        printed, code = rest(session)
+    assert code == 0
+    assert re.search(r"users .*3/\?", printed)
+    assert plain(printed)[-1] == "3 users"
 
 
 def test_watching_all_where_nothing_is_told(

@@ -6,14 +6,16 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from petfleet import PetFleet, dumps, fleet_path, loads
+from petfleet import ObjectBackend, PetFleet, dumps, fleet_path
 from petfleet.files import FileBackend
-from tests.cli.conftest import MIRA, REX
+from petfleet_cli import places
+from tests.cli.conftest import MIRA, REX, Place
 from tests.cli.running import COMMAND, Done, environment, petfleet, put
 from tests.conftest import pet, wait_until
 
@@ -24,24 +26,63 @@ def records(path: Path) -> dict[str, str]:
     return {record["user_id"]: record["toml"] for record in found}
 
 
-def fleets(root: Path) -> dict[str, PetFleet]:
-    return {user_id: loads(fleet_path(user_id, root).read_bytes()) for user_id in FileBackend(str(root)).users()}
-
-
-def test_there_and_back(kennel: Path, tmp_path: Path) -> None:
+def test_there_and_back(place: Place, tmp_path: Path, run: Callable[..., Done]) -> None:
     """Through a file, and through pipes; the text is the file's own, comments and all."""
     text = dumps(PetFleet("ada", [MIRA, REX], "mira")) + "\n# written by hand\n"
-    put(kennel, "ada", text)
+    place.put("ada", text)
     file = tmp_path / "all.jsonl"
-    assert petfleet("export", file, "--root", kennel) == ("2 exported\n", "")
+    assert petfleet("export", file, "--root", place.root) == ("2 exported\n", "")
     assert records(file) == {"ada": text, "bob": dumps(PetFleet("bob"))}
     assert file.stat().st_mode & 0o777 == 0o600
-    done = petfleet("export", "-", "--root", kennel)
+    done = petfleet("export", "-", "--root", place.root)
     assert (sorted(done.out.splitlines()), done.err) == (sorted(file.read_text().splitlines()), "2 exported\n")
-    for name, arguments, given in [("one", (file,), ""), ("two", ("-",), done.out)]:
-        assert petfleet("import", *arguments, "--root", tmp_path / name, given=given) == ("2 imported\n", "")
-        assert fleets(tmp_path / name) == fleets(kennel)
-        assert petfleet("import", file, "--root", tmp_path / name).out == "0 imported, 2 unchanged\n"
+    one, two = place.beside("one"), place.beside("two")
+    assert run("import", file, "--root", one.root) == ("2 imported\n", "")
+    assert petfleet("import", "-", "--root", two.root, given=done.out) == ("2 imported\n", "")
+    for other in (one, two):
+        assert other.fleets() == place.fleets()
+        assert run("import", file, "--root", other.root).out == "0 imported, 2 unchanged\n"
+
+
+def test_from_a_directory_into_a_bucket_and_back(
+    kennel: Path, bucket: Place, tmp_path: Path, run: Callable[..., Done]
+) -> None:
+    """What was moved is byte for byte what it was; what was deleted on the way stays so."""
+    file, again = tmp_path / "there.jsonl", tmp_path / "back.jsonl"
+    run("export", file, "--root", kennel)
+    run("import", file, "--root", bucket.root)
+    assert bucket.text("ada") == fleet_path("ada", kennel).read_text()
+    run("add", "eve", "tom", "--root", bucket.root)
+    run("delete", "eve", "--yes", "--root", bucket.root)
+    assert run("export", again, "--root", bucket.root).out == "2 exported\n"
+    assert records(again) == records(file)
+    assert run("import", again, "--root", kennel).out == "0 imported, 2 unchanged\n"
+
+
+def test_an_export_of_a_bucket_reads_with_several_requests_at_once(
+    bucket: Place, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for the network, so that one after another would take as long as all of them."""
+    for number in range(16):
+        bucket.put(f"user-{number}", dumps(PetFleet(f"user-{number}")))
+    met = threading.Barrier(8)
+
+    def meet(backend: ObjectBackend, user_id: str) -> str:
+        met.wait(30)  # broken, and an error of ours, if fewer of them come
+        return user_id
+
+    monkeypatch.setattr(ObjectBackend, "text", meet)
+    assert run("export", "/dev/null", "--root", bucket.root).err == "16 exported\n"
+
+
+def test_an_export_holds_no_more_than_is_read_at_once(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large bucket neither all names nor all texts are in memory."""
+    backend = ObjectBackend(bucket.root)
+    numbers = iter(range(10_000))
+    results = places.several(backend, lambda number: number, numbers)
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert next(numbers) <= 5 + backend.looks_at_once
+    results.close()
 
 
 def test_an_export_replaces_an_older_one(kennel: Path, tmp_path: Path, run: Callable[..., Done]) -> None:
@@ -86,6 +127,19 @@ def test_what_cannot_be_exported_is_said(kennel: Path, tmp_path: Path, run: Call
     assert (error["error"], "not exported" in error["message"]) == ("failed", True)
 
 
+def test_what_cannot_be_exported_of_a_bucket_is_said(bucket: Place, tmp_path: Path, run: Callable[..., Done]) -> None:
+    """As of a directory."""
+    bucket.put("ada", dumps(PetFleet("ada")))
+    bucket.put("x::y", dumps(PetFleet("x::y")))
+    broken = bucket.put("eve", "user_id = ")
+    file = tmp_path / "all.jsonl"
+    done = run("export", file, "--root", bucket.root, code=1)
+    assert done.out == "1 exported, 2 failed\n"
+    assert "petfleet: x::y: not exported: invalid name 'x::y': " in done.err
+    assert f"petfleet: eve: not exported: {broken}, line 1, column 11: expected" in done.err
+    assert set(records(tmp_path / "all.jsonl.incomplete")) == {"ada"}
+
+
 def test_a_fleet_deleted_meanwhile_is_left_out(
     kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,28 +177,29 @@ def test_an_export_is_durable_before_it_is_done(
     assert steps == ["sync_file", "rename", "sync_directory"]
 
 
-def test_an_import_overwrites_only_when_told(kennel: Path, tmp_path: Path, run: Callable[..., Done]) -> None:
+def test_an_import_overwrites_only_when_told(place: Place, tmp_path: Path, run: Callable[..., Done]) -> None:
     """Refused are fleets that differ, and files that are no fleets."""
     file = tmp_path / "all.jsonl"
-    run("export", file, "--root", kennel)
-    put(kennel, "ada", dumps(PetFleet("ada", [REX])))
-    put(kennel, "bob", "user_id = ")
-    done = run("import", file, "--root", kennel, code=1)
+    run("export", file, "--root", place.root)
+    place.put("ada", dumps(PetFleet("ada", [REX])))
+    where = place.put("bob", "user_id = ")
+    done = run("import", file, "--root", place.root, code=1)
     assert done.out == "0 imported, 2 refused\n"
     way_out = "--overwrite replaces it, unless it is another user's"
     expected = "expected valid TOML (Invalid value)"
     assert sorted(done.err.splitlines()) == [
         f"petfleet: ada: not imported over another fleet: {way_out}",
-        f"petfleet: bob: not imported over {kennel}/bob/fleet.toml, line 1, column 11: {expected}: {way_out}",
+        f"petfleet: bob: not imported over {where}, line 1, column 11: {expected}: {way_out}",
     ]
-    assert fleet_path("bob", kennel).read_text() == "user_id = "
+    assert place.text("bob") == "user_id = "
     counts = {"imported": 2, "unchanged": 0, "refused": 0, "failed": 0}
-    assert run("import", file, "--root", kennel, "--overwrite", "--json").value == counts
-    assert fleets(kennel) == {"ada": PetFleet("ada", [MIRA, REX], "mira"), "bob": PetFleet("bob")}
+    assert run("import", file, "--root", place.root, "--overwrite", "--json").value == counts
+    assert place.fleets() == {"ada": PetFleet("ada", [MIRA, REX], "mira"), "bob": PetFleet("bob")}
 
 
-def test_lines_that_are_no_fleets(root: Path, tmp_path: Path, run: Callable[..., Done]) -> None:
+def test_lines_that_are_no_fleets(place: Place, tmp_path: Path, run: Callable[..., Done]) -> None:
     """Are named by their number; the others are imported."""
+    place = place.beside("new")
     file = tmp_path / "all.jsonl"
     good = {"user_id": "ada", "toml": dumps(PetFleet("ada", [MIRA]))}
     lines: list[object] = [
@@ -158,7 +213,7 @@ def test_lines_that_are_no_fleets(root: Path, tmp_path: Path, run: Callable[...,
         good,
     ]
     file.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
-    done = run("import", file, "--root", root, code=1)
+    done = run("import", file, "--root", place.root, code=1)
     no_record = 'no JSON object with the strings "user_id" and "toml"'
     assert done.out == "1 imported, 7 failed\n"
     assert done.err.splitlines() == [
@@ -166,18 +221,19 @@ def test_lines_that_are_no_fleets(root: Path, tmp_path: Path, run: Callable[...,
         f"petfleet: {file}, line 6: the fleet of 'bob': fleet text, line 1: expected user_id = 'bob', found 'ada'",
         "petfleet: a/b: invalid name 'a/b': a user id must not contain '/'",
     ]
-    assert fleets(root) == {"ada": PetFleet("ada", [MIRA])}
+    assert place.fleets() == {"ada": PetFleet("ada", [MIRA])}
 
 
-def test_of_two_lines_of_one_user_the_last_counts(root: Path, tmp_path: Path, run: Callable[..., Done]) -> None:
+def test_of_two_lines_of_one_user_the_last_counts(place: Place, tmp_path: Path, run: Callable[..., Done]) -> None:
     """If it may overwrite; else the first stays."""
+    place = place.beside("new")
     file = tmp_path / "all.jsonl"
     both = [{"user_id": "ada", "toml": dumps(PetFleet("ada", [one]))} for one in (MIRA, REX)]
     file.write_text("".join(f"{json.dumps(record)}\n" for record in both))
-    assert run("import", file, "--root", root, code=1).out == "1 imported, 1 refused\n"
-    assert fleets(root) == {"ada": PetFleet("ada", [MIRA])}
-    assert run("import", file, "--root", root, "--overwrite").out == "1 imported, 1 unchanged\n"
-    assert fleets(root) == {"ada": PetFleet("ada", [REX])}
+    assert run("import", file, "--root", place.root, code=1).out == "1 imported, 1 refused\n"
+    assert place.fleets() == {"ada": PetFleet("ada", [MIRA])}
+    assert run("import", file, "--root", place.root, "--overwrite").out == "1 imported, 1 unchanged\n"
+    assert place.fleets() == {"ada": PetFleet("ada", [REX])}
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -200,33 +256,37 @@ def test_an_interrupted_export_leaves_the_older_one(kennel: Path, tmp_path: Path
     assert list(tmp_path.glob(".all*")) == []
 
 
-def test_an_interrupted_import_leaves_whole_fleets_and_goes_on(root: Path, tmp_path: Path) -> None:
+def test_an_interrupted_import_leaves_whole_fleets_and_goes_on(place: Place, tmp_path: Path) -> None:
     """Ctrl-C in the middle: each fleet is there or not, and running it again does the rest."""
+    place = place.beside("new")
     file = tmp_path / "all.jsonl"
-    many = {f"user-{number}": PetFleet(f"user-{number}", [MIRA, REX]) for number in range(2000)}
+    many = {f"user-{number}": PetFleet(f"user-{number}", [MIRA, REX]) for number in range(1000)}
     file.write_text("".join(f"{json.dumps({'user_id': u, 'toml': dumps(f)})}\n" for u, f in many.items()))
-    command = [*COMMAND, "import", str(file), "--root", str(root)]
+    command = [*COMMAND, "import", str(file), "--root", place.root]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
         try:
-            wait_until(lambda: root.exists() and len(os.listdir(root)) > 100)
+            backend = place.home.backend()
+            wait_until(lambda: sum(1 for _ in backend.users()) > 100)
             process.send_signal(signal.SIGINT)
             _, error = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, "Traceback" in error) == (130, False), error
-    found = fleets(root)
-    assert 100 - 64 <= len(found) < 2000  # of the directories that were there, 64 may have been without a fleet yet
+    found = place.fleets()
+    assert 100 < len(found) < 1000
     assert all(fleet == many[user_id] for user_id, fleet in found.items())
-    assert list(root.glob("*/.*.tmp")) == []
-    assert petfleet("import", file, "--root", root).out == f"{2000 - len(found):,} imported, {len(found):,} unchanged\n"
-    assert fleets(root) == many
+    assert list(Path(place.root).glob("*/.*.tmp")) == []
+    counts = f"{1000 - len(found):,} imported, {len(found):,} unchanged\n"
+    assert petfleet("import", file, "--root", place.root).out == counts
+    assert place.fleets() == many
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_import_that_waits_for_its_input_can_be_interrupted(root: Path, number: signal.Signals) -> None:
+def test_an_import_that_waits_for_its_input_can_be_interrupted(place: Place, number: signal.Signals) -> None:
     """Though a thread of it reads from a pipe that says no more; what it had saved is there."""
+    place = place.beside("new")
     line = json.dumps({"user_id": "ada", "toml": dumps(PetFleet("ada", [MIRA]))})
-    command = [*COMMAND, "import", "-", "--root", str(root)]
+    command = [*COMMAND, "import", "-", "--root", place.root]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     ) as process:
@@ -235,14 +295,14 @@ def test_an_import_that_waits_for_its_input_can_be_interrupted(root: Path, numbe
             assert process.stderr is not None
             process.stdin.write(f"{line}\n" * 2)  # the second has the first saved
             process.stdin.flush()
-            wait_until(lambda: fleet_path("ada", root).exists())
+            wait_until(lambda: place.text("ada") is not None)
             process.send_signal(number)
             assert process.wait(60) == 130
             error = process.stderr.read()
         finally:
             process.kill()
     assert error == "petfleet: interrupted; what was reported as done is done, and nothing is half done\n"
-    assert fleets(root) == {"ada": PetFleet("ada", [MIRA])}
+    assert place.fleets() == {"ada": PetFleet("ada", [MIRA])}
 
 
 def test_nohup_is_respected(root: Path) -> None:
