@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import filelock
 import obstore
-from obstore.store import S3Store
+from obstore.store import MemoryStore, S3Store
 
 from petfleet import FleetStore, ObjectBackend, disk, fleet_path
 from petfleet.backend import Backend
@@ -256,7 +256,7 @@ class ObjectHome:
         self._weed = weed
         self._prefix = prefix
         self.url = f"s3://{weed.bucket}/{prefix}"
-        self._objects = _client(weed.bucket, json.dumps(weed.options()))
+        self._objects: Any = _client(weed.bucket, json.dumps(weed.options()))
         self._moves = itertools.count()
 
     def backend(self, gateway: int = 0, **options: Any) -> ObjectBackend:
@@ -401,6 +401,28 @@ class ObjectHome:
 
     def _full(self, key: str) -> str:
         return f"{self._prefix}/{key}"
+
+
+class MemoryHome(ObjectHome):
+    """Objects in the memory of this process, of which no version comes back: for many quick calls."""
+
+    def __init__(self) -> None:
+        self.url = "s3://fleets/memory"
+        self._prefix = ""
+        self._objects: Any = MemoryStore()
+        self._moves = itertools.count()
+
+    def backend(self, gateway: int = 0, **options: Any) -> ObjectBackend:
+        """Return a new backend."""
+        with mock.patch("obstore.store.from_url", return_value=self._objects):
+            return ObjectBackend(self.url, **options)
+
+    def remove(self, user_id: str = "user") -> None:
+        """Remove a user's fleet as another program does."""
+        obstore.delete(self._objects, _key(user_id))
+
+    def _full(self, key: str) -> str:
+        return key
 
 
 def home_at(argument: str) -> Home:

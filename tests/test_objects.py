@@ -98,6 +98,7 @@ class Watched:
         return change.result
 
 
+AWAY = OSError(errno.EIO, "away", "s3://...")
 LOST = UnansweredError(errno.EIO, "the answer was lost", "s3://...")
 
 
@@ -296,6 +297,36 @@ def test_what_has_happened_is_found_out(watched: Watched, fault: Any, there: boo
     assert names(watched.add("tom")) == (["mira", "nova", "tom"] if there else ["nova", "tom"])
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_put_that_was_repeated_on_its_way_is_looked_up_until_it_can_be_read(watched: Watched, there: bool) -> None:
+    """The refusal is that of the second try: that nothing can be read for a moment makes no error of it."""
+    if there:
+        watched.add("mira")
+    watched.puts = [done_twice]
+    watched.gets = [*([] if there else [None]), AWAY]
+    assert names(watched.add("nova")) == (["mira", "nova"] if there else ["nova"])
+    watched.puts = [done_twice]
+    watched.gets = [AWAY] * 10
+    with pytest.raises(UnconfirmedCommitError) as raised:
+        watched.add("tom", seconds=0.35)
+    assert raised.value.__cause__ is AWAY
+
+
+def test_stores_that_share_a_backend_take_turns_at_a_user(watched: Watched) -> None:
+    """An object tells only the newest commit of each writer: of two at once, one could not find what it has done."""
+    watched.add("mira")
+
+    def meanwhile(put: Put, arguments: tuple[Any, ...]) -> Version:
+        assert not watched.backend.is_free("u")
+        assert watched.backend.is_free("other")
+        assert not watched.backend.commit("u", Tenacious(Change(add("tom"), Kind.CREATE)))
+        return put(*arguments)
+
+    watched.puts = [meanwhile]
+    assert names(watched.add("nova")) == ["mira", "nova"]
+    assert watched.backend.is_free("u")
+
+
 def test_what_has_happened_is_found_out_behind_commits_of_others(watched: Watched, other: ObjectBackend) -> None:
     """The answer is the fleet right after the call's own change, and the next commit starts from what is there now."""
     watched.add("mira")
@@ -462,12 +493,11 @@ def test_a_refused_put_after_a_look_needs_no_other(watched: Watched) -> None:
 @pytest.mark.parametrize("when", ["at first", "after no connection"])
 def test_a_store_that_cannot_be_read_fails_the_batch(watched: Watched, other: ObjectBackend, when: str) -> None:
     """The error is that of the reading, and nothing was changed."""
-    away = OSError(errno.EIO, "away", "s3://...")
     if when == "at first":
-        watched.gets = [away]
+        watched.gets = [AWAY]
     else:
         watched.puts = [unsent]
-        watched.gets = [None, away, away]
+        watched.gets = [None, AWAY, AWAY]
     batch = Tenacious(Change(add("mira"), Kind.CREATE))
     if when == "at first":
         with pytest.raises(OSError, match="away"):
@@ -475,7 +505,7 @@ def test_a_store_that_cannot_be_read_fails_the_batch(watched: Watched, other: Ob
     else:
         assert watched.backend.commit("u", batch)
         assert batch.changes[0].error is not None
-        assert str(batch.changes[0].error) == str(away)
+        assert str(batch.changes[0].error) == str(AWAY)
     assert "mira" not in (names(other.peek("u")) or [])
 
 

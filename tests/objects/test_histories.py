@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests import proxy
-from tests.proof import where
 from tests.proof.histories import check, play
+from tests.proof.players import Objects
 from tests.proxy import Proxy
 from tests.weed import Weed
 
@@ -30,11 +30,11 @@ def test_histories_over_a_bad_network_are_linearizable(weed: Weed, tmp_path: Pat
     with Proxy(weed.endpoints[0]) as first, Proxy(weed.endpoints[1]) as second:
         for between in (first, second):
             between.on(proxy.mixed(random.Random(0), _BAD), times=None)
-        options = [weed.options(endpoint=between.endpoint) for between in (first, second)]
-        where.in_bucket(tmp_path, f"s3://{weed.bucket}/{tmp_path.name}", options)
-        play("bucket", tmp_path, _TRIALS)
+        ways = [weed.options(endpoint=between.endpoint) for between in (first, second)]
+        fleets = Objects(f"s3://{weed.bucket}/{tmp_path.name}", ways)
+        play("bucket", tmp_path, _TRIALS, fleets)
         for between in (first, second):
             between.pass_all()
         for number in range(_TRIALS):
-            check(tmp_path / str(number), counted)
+            check(tmp_path / str(number), counted, fleets)
     assert counted["calls of unknown outcome"], counted

@@ -11,8 +11,9 @@ faults                  failing (the system that fails), operations, trial, ledg
 kill                    kennel, kill_tasks, kill_verdict, next_writer, kill_traced*, stopped_holder
 states                  trace (what was done), crash (what may be left), disk_state, states_*, syncs
 cuts                    images, cut_script, cut_child, cut_crew, cut_ledger, cut_checks
-histories               players, records, linear (the checker), specification, sabotage; with machine: model, performing
-machine (named model)   strategies, layouts
+histories               players, records, linear (the checker), specification, sabotage; with walks: model, performing
+walks (named model)     machine, machine_files, machine_objects, strategies, layouts
+objects                 network (what becomes of requests); with histories and walks
 hostile                 hostile_*
 interference            interferences, held_commits, verdicts, storm, storm_client
 ======================  ==============================================================================================

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.proof import cuts, faults, histories, hostile, interference, kill, machine, states
+from tests.proof import cuts, faults, histories, hostile, interference, kill, objects, states, walks
 from tests.proof.parts import Part
 
 PARTS: Final[tuple[Part, ...]] = (
@@ -13,7 +13,8 @@ PARTS: Final[tuple[Part, ...]] = (
     states.PART,
     cuts.PART,
     histories.PART,
-    machine.PART,
+    walks.PART,
+    objects.PART,
     hostile.PART,
     interference.PART,
 )

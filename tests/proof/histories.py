@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -15,11 +16,12 @@ from typing import Final
 import anyio
 
 from petfleet import FleetStore, PetFleet
-from tests.proof import linear, model, players, where
+from tests.proof import linear, model, players
 from tests.proof.linear import Operation
 from tests.proof.model import Call, Reply
 from tests.proof.parts import Part
 from tests.proof.performing import shown
+from tests.proof.players import Objects
 from tests.proof.records import Invoked, Returned, read
 from tests.proof.specification import SPECIFICATION
 
@@ -29,10 +31,10 @@ _AT_THE_END: Final = 2**62  # later than any time
 History = list[Operation[Call, Reply]]
 
 
-def play(seed: str, directory: Path, trials: int, sabotage: str = "") -> None:
-    """Have processes play trials in a directory; none of them outlives this call."""
+def play(seed: str, directory: Path, trials: int, objects: Objects | None = None, sabotage: str = "") -> None:
+    """Have processes play trials in a directory, or on objects; none of them outlives this call."""
     with subprocess.Popen(
-        [sys.executable, "-m", players.__name__, seed, str(directory), str(trials), sabotage],
+        [sys.executable, "-m", players.__name__, seed, str(directory), str(trials), json.dumps(objects), sabotage],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -48,13 +50,13 @@ def play(seed: str, directory: Path, trials: int, sabotage: str = "") -> None:
                     os.killpg(process.pid, signal.SIGKILL)
 
 
-def _histories(place: Path, counted: Counter[str]) -> dict[str, History]:
+def _histories(place: Path, counted: Counter[str], objects: Objects | None) -> dict[str, History]:
     """Return what was recorded in one trial, user by user."""
-    found: dict[str, History] = {user_id: [] for user_id in players.USERS}
     # Only a network fails in a way that leaves nothing to explain, or leaves it open whether there is something.
     in_vain, unknown = {"LockTimeoutError"}, set()
-    if where.is_in_bucket(place):
+    if objects is not None:
         in_vain, unknown = {"LockTimeoutError", "OSError"}, {"UnconfirmedCommitError"}
+    found: dict[str, History] = {user_id: [] for user_id in players.USERS}
     records = sorted(place.glob("*.records"))
     counted["kills"] += len(records) - players.SEATS
     for path in records:
@@ -78,14 +80,17 @@ def _histories(place: Path, counted: Counter[str]) -> dict[str, History]:
     return found
 
 
-def check(place: Path, counted: Counter[str], *, most_steps: int = linear.MOST_STEPS) -> None:
+def check(
+    place: Path, counted: Counter[str], objects: Objects | None = None, *, most_steps: int = linear.MOST_STEPS
+) -> None:
     """Fail unless every user's history of one trial is linearizable, up to what a last load finds."""
 
     async def load(user_id: str) -> PetFleet:
-        async with FleetStore(where.fleets(place)) as store:
+        there = place / "fleets" if objects is None else objects.backend(place, 0)
+        async with FleetStore(there) as store:
             return await store.load(user_id)
 
-    for user_id, history in _histories(place, counted).items():
+    for user_id, history in _histories(place, counted, objects).items():
         last = shown(anyio.run(load, user_id))
         history.append(Operation(model.Load(), _AT_THE_END, (_AT_THE_END, last)))
         try:

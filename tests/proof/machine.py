@@ -1,49 +1,44 @@
-"""Random walks through the whole public API, two stores and other programs on one root, beside the model of it."""
+"""Random walks through the whole public API, two stores and other programs over one home, beside the model of it."""
 
 from __future__ import annotations
 
-import os
-import random
-import shutil
-import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
-import filelock
 import hypothesis
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from petfleet import FleetStore, PetFleet, dumps, fleet_path, loads
-from tests.committing import leave_dead_writer
+from petfleet import FleetStore, PetFleet, dumps, loads
+from tests.homes import Home
 from tests.proof import linear, model
 from tests.proof.layouts import LAYOUTS
 from tests.proof.linear import Operation
 from tests.proof.model import Broken, Call, Fleet, Pet, Reply, State
-from tests.proof.parts import Part
 from tests.proof.performing import built, perform, shown
 from tests.proof.specification import SPECIFICATION
 from tests.proof.strategies import CALLS, CHANGES, FLEETS, NAMES, PETS
 
-_USERS: Final = ("u", "ü ser")
-_FOREIGN: Final = "notes.txt"  # someone's own file in a user's directory
-_BROKEN: Final = {  # what stands in a fleet file, and whether `overwrite` may replace it
+USERS: Final = ("u", "ü ser")
+_BROKEN: Final = {  # what stands in a fleet's place, and whether `overwrite` may replace it
     "": True,
     "pets = []": True,
     "user_id = {user!r}\npets = [{{}}]": True,
     "user_id = 'someone-else'\n[[pets]": False,
     "user_id = 'someone-else'\npets = []": False,
-    "link": False,
 }
 
-_users = st.sampled_from(_USERS)
-_stores = st.sampled_from([0, 1])
+ANY_USER: Final = st.sampled_from(USERS)
+ANY_STORE: Final = st.sampled_from([0, 1])
+SEVERAL_CALLS: Final = st.lists(  # by which store, and whether it is cancelled
+    st.tuples(ANY_STORE, CALLS, st.booleans() | st.just(False)), min_size=2, max_size=5
+)
 
 
 class _Running:
@@ -75,46 +70,44 @@ class _Running:
 
 
 class Machine(RuleBasedStateMachine):
-    """Two stores on one root, one called from asyncio, one from trio, and what must be there by the model."""
+    """Two stores over one home, one called from asyncio, one from trio, and what must be there by the model."""
 
-    def __init__(self, loops: list[BlockingPortal], directory: Path, counted: Counter[str]) -> None:
+    def __init__(self, loops: list[BlockingPortal], home: Home, counted: Counter[str]) -> None:
         super().__init__()
         self.loops = loops
-        self.root = Path(tempfile.mkdtemp(dir=directory)) / "fleets"
+        self.home = home
         self.counted = counted
-        self.stores = [FleetStore(self.root), FleetStore(self.root)]
+        self.stores = [home.store(), home.store()]
         self.made = [0, 0]  # calls of each store that its statistics count
-        self.states: dict[str, State] = dict.fromkeys(_USERS)
-        self.texts: dict[str, bytes | None] = dict.fromkeys(_USERS)
-        self.foreign: set[str] = set()  # who has a foreign file
+        self.states: dict[str, State] = dict.fromkeys(USERS)
+        self.texts: dict[str, bytes | None] = dict.fromkeys(USERS)
 
     def teardown(self) -> None:
         """Leave no thread behind."""
         for loop, store in zip(self.loops, self.stores, strict=True):
             loop.call(store.aclose)
-        shutil.rmtree(self.root.parent)
 
     # --- calls -------------------------------------------------------------------------------------------------------
 
-    @rule(at=_stores, user=_users, call=CALLS)
+    @rule(at=ANY_STORE, user=ANY_USER, call=CALLS)
     def call(self, at: int, user: str, call: Call) -> None:
-        """A call replies what the model does, and leaves on disk what the model has."""
+        """A call replies what the model does, and leaves stored what the model has."""
         self._call(at, user, call)
 
-    @rule(user=_users, changes=st.lists(st.tuples(_stores, CHANGES), min_size=3, max_size=8))
+    @rule(user=ANY_USER, changes=st.lists(st.tuples(ANY_STORE, CHANGES), min_size=3, max_size=8))
     def change(self, user: str, changes: list[tuple[int, Call]]) -> None:
         """So do many changes one after another, in either store."""
         for at, call in changes:
             self._call(at, user, call)
 
-    @rule(at=_stores, user=_users, fleet=FLEETS, overwrite=st.booleans())
+    @rule(at=ANY_STORE, user=ANY_USER, fleet=FLEETS, overwrite=st.booleans())
     def replace(self, at: int, user: str, fleet: Fleet, overwrite: bool) -> None:
         """A fleet is replaced by one who has seen what is stored, or by one who does not care."""
         seen = self.states[user]
         replacing = model.Replace(fleet, seen if isinstance(seen, Fleet) else Fleet())
         self._call(at, user, model.Overwrite(fleet) if overwrite else replacing)
 
-    @rule(at=_stores, user=_users, name=st.none() | NAMES)
+    @rule(at=ANY_STORE, user=ANY_USER, name=st.none() | NAMES)
     def touch_now(self, at: int, user: str, name: str | None) -> None:
         """Without a time, it is the present one."""
         since = int(time.time())
@@ -134,31 +127,17 @@ class Machine(RuleBasedStateMachine):
         assert reply == expected, f"touch of {name} of {user} replied {reply}, not {expected}"
         self._look(user, state)
 
-    @rule(
-        user=_users,
-        calls=st.lists(st.tuples(_stores, CALLS, st.booleans() | st.just(False)), min_size=2, max_size=5),
-    )
+    @rule(user=ANY_USER, calls=SEVERAL_CALLS)
     def gather(self, user: str, calls: list[tuple[int, Call, bool]]) -> None:
         """Calls made at the same time, some of them cancelled, have an order that explains them."""
-        running = [_Running(self.loops[at], self.stores[at], user, call) for at, call, _ in calls]
-        for one, (_, _, cancelled) in zip(running, calls, strict=True):
-            if cancelled:
-                one.cancel()
-        history = [one.operation() for one in running]
-        for loop, store in zip(self.loops, self.stores, strict=True):  # behind what may still be under way in either
-            last = _Running(loop, store, user, model.Load())
-            history.append(last.operation())
-        linear.check(history, SPECIFICATION, self.states[user])
-        self.made = [store.statistics().changes for store in self.stores]
-        self.counted["calls"] += len(history)
-        self._adopt(user, last.reply)
+        self._gather(user, calls)
 
-    @rule(at=_stores, user=st.sampled_from(["", "..", "a/b", "a::b", "a:", "a\n"]), call=CALLS, pet=PETS)
+    @rule(at=ANY_STORE, user=st.sampled_from(["", "..", "a/b", "a::b", "a:", "a\n"]), call=CALLS, pet=PETS)
     def refuse(self, at: int, user: str, call: Call, pet: Pet) -> None:
         """What may name no user is refused by every call, a pet without a name, and saving in two ways at once."""
-        for user_id, refused in [(user, call), (_USERS[0], model.Add(pet._replace(name="")))]:
+        for user_id, refused in [(user, call), (USERS[0], model.Add(pet._replace(name="")))]:
             assert self.loops[at].call(perform, self.stores[at], user_id, refused) == "InvalidNameError"
-        fleet = PetFleet(_USERS[0])
+        fleet = PetFleet(USERS[0])
         save: Any = partial(self.stores[at].save, fleet, replacing=fleet, overwrite=True)
 
         async def is_refused() -> bool:
@@ -172,103 +151,75 @@ class Machine(RuleBasedStateMachine):
 
     # --- the store itself --------------------------------------------------------------------------------------------
 
-    @rule(at=_stores)
+    @rule(at=ANY_STORE)
     def survey(self, at: int) -> None:
         """The users are those with a fleet file, whatever is in it, and each call that came to a lock counts once."""
 
         async def users() -> list[str]:
             return [user_id async for user_id in self.stores[at].users()]
 
-        assert sorted(self.loops[at].call(users)) == sorted(user for user in _USERS if self.states[user] is not None)
+        assert sorted(self.loops[at].call(users)) == sorted(user for user in USERS if self.states[user] is not None)
         statistics = self.stores[at].statistics()
         assert statistics.changes == self.made[at]
         assert statistics.commits <= statistics.changes
         assert (statistics.largest_batch > 0) == (statistics.commits > 0)
 
-    @rule(at=_stores, twice=st.booleans())
+    @rule(at=ANY_STORE, twice=st.booleans())
     def close(self, at: int, twice: bool) -> None:
         """A closed store goes on as before."""
         for _ in range(1 + twice):
             self.loops[at].call(self.stores[at].aclose)
 
-    @rule(at=_stores)
+    @rule(at=ANY_STORE)
     def begin_anew(self, at: int) -> None:
         """A store that remembers nothing takes the place of one."""
         self.close(at, False)
-        self.stores[at] = FleetStore(self.root)
+        self.stores[at] = self.home.store()
         self.made[at] = 0
 
     # --- other programs ----------------------------------------------------------------------------------------------
 
-    @rule(user=_users, fleet=FLEETS, layout=st.sampled_from(list(LAYOUTS)), by_renaming=st.booleans())
+    @rule(user=ANY_USER, fleet=FLEETS, layout=st.sampled_from(list(LAYOUTS)), by_renaming=st.booleans())
     def edit(self, user: str, fleet: Fleet, layout: str, by_renaming: bool) -> None:
         """An editor writes a fleet in a layout of its own: it renames, or saves in place."""
         self._put(user, LAYOUTS[layout](user, fleet).encode(), by_renaming=by_renaming)
         self.states[user] = fleet
 
-    @rule(user=_users, what=st.sampled_from(list(_BROKEN)), by_renaming=st.booleans())
+    @rule(user=ANY_USER, what=st.sampled_from(list(_BROKEN)), by_renaming=st.booleans())
     def corrupt(self, user: str, what: str, by_renaming: bool) -> None:
-        """Something that is no fleet gets into a file's place."""
-        if what == "link":
-            target = self.root.parent / f"{user}.toml"
-            target.write_text(dumps(PetFleet(user)), encoding="utf-8")
-            path = self._directory(user) / "fleet.toml"
-            path.unlink(missing_ok=True)
-            path.symlink_to(target)
-            self.texts[user] = target.read_bytes()
-        else:
-            self._put(user, what.format(user=user).encode(), by_renaming=by_renaming)
+        """Something that is no fleet gets into a fleet's place."""
+        self._put(user, what.format(user=user).encode(), by_renaming=by_renaming)
         self.states[user] = Broken(overwritable=_BROKEN[what])
 
-    @rule(user=_users, what=st.sampled_from(["fleet", "lock", "directory"]))
-    def lose(self, user: str, what: str) -> None:
-        """Someone removes a fleet, a lock file, or a user's whole directory."""
-        if what == "lock":
-            Path(f"{self._path(user)}.lock").unlink(missing_ok=True)
-            return
-        if what == "fleet":
-            self._path(user).unlink(missing_ok=True)
-        else:
-            shutil.rmtree(self._path(user).parent, ignore_errors=True)
-            self.foreign.discard(user)
+    @rule(user=ANY_USER)
+    def lose(self, user: str) -> None:
+        """Someone removes a fleet."""
+        if self.states[user] is not None:
+            self.home.remove(user)
         self.states[user] = self.texts[user] = None
-
-    @rule(user=_users)
-    def leave_notes(self, user: str) -> None:
-        """Someone keeps a file of his own beside a fleet."""
-        (self._directory(user) / _FOREIGN).write_text("mine", encoding="utf-8")
-        self.foreign.add(user)
-
-    @rule(user=_users)
-    def die_writing(self, user: str) -> None:
-        """A writer dies with its marker set and its temporary file half written."""
-        self._lock_file(user)
-        leave_dead_writer(self._path(user))
-
-    @rule(at=_stores, user=_users, call=CALLS)
-    def hold(self, at: int, user: str, call: Call) -> None:
-        """While someone else holds the lock, an impatient call is out of time and has done nothing; peek answers."""
-        impatient = FleetStore(self.root, lock_timeout=0)
-        with open(self._lock_file(user), "rb") as held:
-            assert filelock.lock_descriptor(held.fileno(), blocking=False)
-            reply = self.loops[at].call(perform, impatient, user, call)
-            filelock.unlock_descriptor(held.fileno())
-        self.loops[at].call(impatient.aclose)
-        _, expected = model.step(self.states[user], call)
-        assert reply == (expected if isinstance(call, model.Peek) else "LockTimeoutError")
-        self._look(user, self.states[user])
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
     def _call(self, at: int, user: str, call: Call) -> None:
         state, expected = model.step(self.states[user], call)
-        any_traces = {"fleet.toml", "fleet.toml.lock"} & self._entries(user)
         reply = self.loops[at].call(perform, self.stores[at], user, call)
         assert reply == expected, f"{call} of {user} replied {reply}, not {expected}"
         self._count(at, call)
         self._look(user, state)
-        if isinstance(call, model.Delete) or (any_traces and not isinstance(call, model.Peek)):
-            self._look_around(user, call)
+
+    def _gather(self, user: str, calls: list[tuple[int, Call, bool]]) -> None:
+        running = [_Running(self.loops[at], self.stores[at], user, call) for at, call, _ in calls]
+        for one, (_, _, cancelled) in zip(running, calls, strict=True):
+            if cancelled:
+                one.cancel()
+        history = [one.operation() for one in running]
+        for loop, store in zip(self.loops, self.stores, strict=True):  # behind what may still be under way in either
+            last = _Running(loop, store, user, model.Load())
+            history.append(last.operation())
+        linear.check(history, SPECIFICATION, self.states[user])
+        self.made = [store.statistics().changes for store in self.stores]
+        self.counted["calls"] += len(history)
+        self._adopt(user, last.reply)
 
     def _count(self, at: int, call: Call) -> None:
         self.counted["calls"] += 1
@@ -276,13 +227,13 @@ class Machine(RuleBasedStateMachine):
             self.made[at] += 1
 
     def _look(self, user: str, state: State) -> None:
-        """Take over the user's new state, and fail unless that is what is on disk, to the byte."""
+        """Take over the user's new state, and fail unless that is what is stored, to the byte."""
         if state != self.states[user]:
             assert not isinstance(state, Broken)
             self.texts[user] = None if state is None else dumps(built(user, state)).encode()
             self.states[user] = state
-        text = self._read(user)
-        assert text == self.texts[user], f"the file of {user} is\n{text!r}, not\n{self.texts[user]!r}"
+        text = self.home.read(user)
+        assert text == self.texts[user], f"stored of {user} is\n{text!r}, not\n{self.texts[user]!r}"
         if text is not None and isinstance(state, Fleet):
             fleet = loads(text, user_id=user)
             assert shown(fleet) == state
@@ -291,58 +242,21 @@ class Machine(RuleBasedStateMachine):
     def _adopt(self, user: str, loaded: Reply | None) -> None:
         """Take over what concurrent calls have left: what a load has found, and maybe in a new layout."""
         before = self.texts[user]
-        text = self._read(user)
+        text = self.home.read(user)
         if isinstance(loaded, Fleet):
             self.states[user] = None if text is None else loaded
             assert text in (before, None) or text == dumps(built(user, loaded)).encode()
         self.texts[user] = text
 
-    def _look_around(self, user: str, call: Call) -> None:
-        """Fail unless what a call has left in the user's directory is what is to be there."""
-        found = self._entries(user)
-        state = self.states[user]
-        own = {"fleet.toml", "fleet.toml.lock"} if isinstance(state, Fleet) else set()
-        foreign = {_FOREIGN} if user in self.foreign else set()
-        if not isinstance(state, Broken):
-            assert found == own | foreign, f"{call} of {user} has left {found}"
-        if isinstance(call, model.Delete) and not found:
-            assert not self._path(user).parent.exists()
-
-    def _entries(self, user: str) -> set[str]:
-        directory = self._path(user).parent
-        return set(os.listdir(directory)) if directory.exists() else set()
-
-    def _read(self, user: str) -> bytes | None:
-        path = self._path(user)
-        return path.read_bytes() if path.exists() else None
-
-    def _path(self, user: str) -> Path:
-        return fleet_path(user, self.root)
-
-    def _directory(self, user: str) -> Path:
-        directory = self._path(user).parent
-        directory.mkdir(parents=True, exist_ok=True)
-        return directory
-
-    def _lock_file(self, user: str) -> Path:
-        path = self._directory(user) / "fleet.toml.lock"
-        path.touch()
-        return path
-
     def _put(self, user: str, text: bytes, *, by_renaming: bool) -> None:
-        path = self._directory(user) / "fleet.toml"
-        if path.is_symlink():
-            path.unlink()
-        if by_renaming:
-            other = path.with_name("fleet.toml~")
-            other.write_bytes(text)
-            other.replace(path)
-        else:
-            path.write_bytes(text)
-        self.texts[user] = text
+        """Write what another program writes: in place, or by putting something new there."""
+        raise NotImplementedError
 
 
-def walk(directory: Path, seed: int, walks: int, steps: int) -> Counter[str]:
+Made = Callable[[list[BlockingPortal], Counter[str]], Machine]
+
+
+def walk(made: Made, seed: int, walks: int, steps: int) -> Counter[str]:
     """Take random walks, and return what they counted. A failed one is shown step by step, as it was."""
     counted: Counter[str] = Counter()
     with start_blocking_portal("asyncio") as one, start_blocking_portal("trio") as other:
@@ -350,7 +264,7 @@ def walk(directory: Path, seed: int, walks: int, steps: int) -> Counter[str]:
         @hypothesis.seed(seed)
         def machine() -> Machine:
             counted["walks"] += 1
-            return Machine([one, other], directory, counted)
+            return made([one, other], counted)
 
         run_state_machine_as_test(
             machine,  # type: ignore[arg-type] # a factory will do, its documentation says
@@ -364,10 +278,3 @@ def walk(directory: Path, seed: int, walks: int, steps: int) -> Counter[str]:
             ),
         )
     return counted
-
-
-def _round(rng: random.Random, directory: Path) -> Counter[str]:
-    return walk(directory, rng.randrange(2**32), walks=40, steps=30)
-
-
-PART: Final = Part("model", "random walks through the API, other programs beside it, go as a dictionary would", _round)

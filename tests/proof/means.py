@@ -12,6 +12,8 @@ from typing import Final
 
 import pytest
 
+from tests import weed
+
 IN_CI: Final = bool(os.environ.get("CI"))
 
 
@@ -50,6 +52,14 @@ def _loop() -> str | None:
     return f"this root may not mount ({tried.stderr.strip()})" if tried.returncode else None
 
 
+def _weed() -> str | None:
+    try:
+        weed.program()
+    except weed.WeedError as error:
+        return str(error)
+    return None
+
+
 _MEANS: Final[dict[str, Callable[[], str | None]]] = {
     "linux": _linux,
     "root": _root,
@@ -58,6 +68,7 @@ _MEANS: Final[dict[str, Callable[[], str | None]]] = {
     "ext4": _program("mkfs.ext4", "e2fsprogs"),
     "xfs": _program("mkfs.xfs", "xfsprogs"),
     "btrfs": _program("mkfs.btrfs", "btrfs-progs"),
+    "weed": _weed,
     "chromium": _program("chromium", "chromium"),
 }
 

@@ -1,32 +1,35 @@
 """Processes full of tasks that make random calls on few users, some of which are cancelled, time out, or are killed.
 
-    python -m tests.proof.players SEED DIRECTORY TRIALS [SABOTAGE]
+    python -m tests.proof.players SEED DIRECTORY TRIALS OBJECTS [SABOTAGE]
 
-Each trial gets a directory of its own: the fleets in ``fleets`` (or in a bucket), and beside them one file of records a
-process.
+Each trial gets a directory of its own, with one file of records a process, and beside them the fleets in ``fleets``;
+or OBJECTS (JSON) is where in a bucket they are, and what becomes of requests on their way there is random too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import anyio
 
-from petfleet import FleetStore
-from tests.proof import model, sabotage, where
+from petfleet import FleetStore, ObjectBackend
+from tests.proof import model, sabotage
 from tests.proof.model import Call, Fleet, Reply
+from tests.proof.network import TROUBLES, Network, Trouble
 from tests.proof.performing import perform
 from tests.proof.records import Recorder
 
@@ -37,29 +40,42 @@ _PETS: Final = ("mira", "kira", "lira", "nira")
 _TASKS: Final = 6  # an event loop
 _CALLS: Final = 20  # a task
 _CANCELLED: Final = 0.1  # of all calls
+_TROUBLED: Final = 0.2  # of all puts of objects
 
 _Way = Callable[[Coroutine[Any, Any, Reply], float], Coroutine[Any, Any, Reply | None]]
 
 
-def main(seed: str, directory: str, trials: str, broken: str = "") -> None:
+class Objects(NamedTuple):
+    """A prefix of a bucket, and the options of each gateway to it."""
+
+    url: str
+    gateways: list[dict[str, Any]]
+
+    def backend(self, directory: Path, life: int) -> ObjectBackend:
+        """Return a backend of a process over the fleets of a trial."""
+        return ObjectBackend(f"{self.url}/{directory.name}", **self.gateways[life % len(self.gateways)])
+
+
+def main(seed: str, directory: str, trials: str, objects: str, broken: str = "") -> None:
     """Play some trials, one after another."""
+    there = json.loads(objects)
     if broken:
         sabotage.SABOTAGES[broken]()
     for number in range(int(trials)):
         signal.alarm(SECONDS)
         place = Path(directory, str(number))
         place.mkdir()
-        _play(place, random.Random(f"{seed} {number}"))
+        _play(place, there and Objects(*there), random.Random(f"{seed} {number}"))
 
 
-def _play(directory: Path, rng: random.Random) -> None:
+def _play(directory: Path, objects: Objects | None, rng: random.Random) -> None:
     """Run processes until each seat has had its calls; where one was killed, another takes its seat."""
     kills = rng.choice([0, 0, 1, 2, 3])
     lives = 0
     seats: set[int] = set()
     while seats or lives < SEATS:
         while len(seats) < SEATS and lives < SEATS + kills:
-            seats.add(_start(directory, lives, rng.random(), killed=lives < kills))
+            seats.add(_start(directory, objects, lives, rng.random(), killed=lives < kills))
             lives += 1
         pid, status = os.wait()
         seats.remove(pid)
@@ -68,13 +84,13 @@ def _play(directory: Path, rng: random.Random) -> None:
             raise SystemExit(f"a process of {directory} ended with {code}")
 
 
-def _start(directory: Path, life: int, seed: float, *, killed: bool) -> int:
+def _start(directory: Path, objects: Objects | None, life: int, seed: float, *, killed: bool) -> int:
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
             signal.alarm(SECONDS)
-            _Player(directory, life, random.Random(seed), killed=killed).run()
+            _Player(directory, objects, life, random.Random(seed), killed=killed).run()
             code = 0
         except BaseException:  # noqa: BLE001 - nothing may escape into the copy of the caller
             traceback.print_exc()
@@ -86,11 +102,20 @@ def _start(directory: Path, life: int, seed: float, *, killed: bool) -> int:
 class _Player:
     """One process: event loops that share two stores, one of which is impatient."""
 
-    def __init__(self, directory: Path, life: int, rng: random.Random, *, killed: bool) -> None:
+    def __init__(
+        self, directory: Path, objects: Objects | None, life: int, rng: random.Random, *, killed: bool
+    ) -> None:
+        self._networks = ExitStack()
+        places: list[Path | ObjectBackend] = [directory / "fleets"] * 2
+        if objects is not None:
+            backends = [objects.backend(directory, life) for _ in range(2)]
+            for backend in backends:
+                self._networks.enter_context(Network(_troubles(random.Random(rng.random()))).between(backend))
+            places = [backends[0], rng.choice(backends)]
         self._recorder = Recorder(directory / f"{life}.records")
         self._stores = [
-            FleetStore(where.fleets(directory, life)),
-            FleetStore(where.fleets(directory, life + 1), lock_timeout=rng.choice([0, 0.002, 0.02]), threads=2),
+            FleetStore(places[0]),
+            FleetStore(places[1], lock_timeout=rng.choice([0, 0.002, 0.02]), threads=2),
         ]
         self._stamps = itertools.count(1_000_000 * (life + 1))
         self._backends = rng.choice([["asyncio"], ["trio"], ["asyncio", "trio"]])
@@ -135,6 +160,11 @@ class _Player:
                 self._recorder.returned(number, reply)
             if isinstance(reply, Fleet):
                 seen[user_id] = reply
+
+
+def _troubles(rng: random.Random) -> Iterator[Trouble | None]:
+    while True:
+        yield rng.choice(TROUBLES) if rng.random() < _TROUBLED else None
 
 
 def _drawn(rng: random.Random, stamp: int, seen: Fleet) -> Call:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from petfleet import PetFleet, batching, disk, lock, reading
+from petfleet import PetFleet, batching, bucket, disk, lineage, lock, objects, reading
+from petfleet.bucket import Version
 from petfleet.changes import Kind
 from petfleet.errors import LockTimeoutError
 
@@ -56,9 +57,41 @@ def timed_out_although_done() -> None:
     batching.Batching.call = call  # type: ignore[method-assign]
 
 
-SABOTAGES: Final[dict[str, Callable[[], None]]] = {
+def no_condition() -> None:
+    """A put replaces whatever is there."""
+    put = bucket.Bucket.put
+
+    def unconditional(self: bucket.Bucket, key: str, data: bytes, note: str, replacing: Version | None) -> Version:
+        found = self.get(key, 0)
+        return put(self, key, data, note, None if found is None else found.version)
+
+    bucket.Bucket.put = unconditional  # type: ignore[method-assign]
+
+
+def unrevalidated_memory() -> None:
+    """An answer that needs no put rests on what was seen last."""
+    look = objects.ObjectBackend._look
+
+    def seen(self: objects.ObjectBackend, user_id: str) -> Any:
+        return self._seen.get(user_id) or look(self, user_id)
+
+    objects.ObjectBackend._look = seen  # type: ignore[method-assign]
+
+
+def not_looked_up() -> None:
+    """A put whose answer was lost is taken not to have happened."""
+    lineage.happened = lambda commit, before, now: False
+
+
+OF_FILES: Final[dict[str, Callable[[], None]]] = {
     "no lock": no_lock,
     "unchecked memory": unchecked_memory,
     "again when cancelled": again_when_cancelled,
     "timed out although done": timed_out_although_done,
 }
+OF_OBJECTS: Final[dict[str, Callable[[], None]]] = {
+    "no condition": no_condition,
+    "unrevalidated memory": unrevalidated_memory,
+    "not looked up": not_looked_up,
+}
+SABOTAGES: Final = OF_FILES | OF_OBJECTS

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.proof import means, sabotage
+from tests.proof import means, objects, sabotage
 from tests.proof.histories import PART, check, play
 from tests.proof.linear import GaveUpError, NotLinearizableError
 from tests.proof.model import Delete, Load
 from tests.proof.parts import quick
 from tests.proof.records import Invoked, Recorder, Returned, read
+from tests.weed import Weed
 
 
 def test_histories_are_linearizable(tmp_path: Path) -> None:
@@ -22,7 +23,13 @@ def test_histories_are_linearizable(tmp_path: Path) -> None:
     assert all(counted[name] for name in ("kills", "calls out of time", "calls of unknown outcome")), counted
 
 
-@pytest.mark.parametrize("name", sabotage.SABOTAGES)
+def test_histories_on_objects_are_linearizable(weed: Weed, tmp_path: Path) -> None:
+    """So are those through two gateways, whose answers are lost, come late, or come twice."""
+    counted = objects.play(weed, "6", tmp_path)
+    assert all(counted[name] for name in ("kills", "calls out of time", "calls of unknown outcome")), counted
+
+
+@pytest.mark.parametrize("name", sabotage.OF_FILES)
 def test_a_missing_protection_is_seen(tmp_path: Path, name: str) -> None:
     """Where a protection is taken out of the processes, some history soon has no order."""
     means.need(*PART.means)
@@ -30,8 +37,20 @@ def test_a_missing_protection_is_seen(tmp_path: Path, name: str) -> None:
         for number in range(10):
             place = tmp_path / str(number)
             place.mkdir()
-            play(f"sabotage {number}", place, 1, name)
+            play(f"sabotage {number}", place, 1, sabotage=name)
             check(place / "0", Counter(), most_steps=1000)
+
+
+@pytest.mark.parametrize("name", sabotage.OF_OBJECTS)
+def test_a_missing_protection_of_objects_is_seen(weed: Weed, tmp_path: Path, name: str) -> None:
+    """So it is there."""
+    there = objects.through_gateways(weed)
+    with pytest.raises((NotLinearizableError, GaveUpError)):
+        for number in range(10):
+            place = tmp_path / str(number)
+            place.mkdir()
+            play(f"sabotage {number}", place, 1, there._replace(url=f"{there.url}/{number}"), name)
+            check(place / "0", Counter(), there._replace(url=f"{there.url}/{number}"), most_steps=1000)
 
 
 def test_records_are_read_up_to_where_the_writer_died(tmp_path: Path) -> None:
