@@ -95,7 +95,7 @@ MUTANTS: Final = (
         "a try is repeated under the same id",
         "objects.py",
         "            line = lineage.followed(before, commit)\n",
-        '            line = lineage.followed(before, commit := commit + "0")\n',
+        '            line = lineage.followed(before, commit + "0")\n',
         "test_objects.py::test_what_has_happened_is_found_out",
     ),
     Mutant(

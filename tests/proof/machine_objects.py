@@ -22,6 +22,7 @@ from tests.proof.network import (
     Network,
     Put,
     Trouble,
+    behind_the_held,
     bucket_of,
     busy_store,
     held_request,
@@ -31,7 +32,10 @@ from tests.proof.network import (
 from tests.proof.performing import perform
 from tests.proof.strategies import CALLS
 
-_TROUBLES: Final = st.lists(st.sampled_from(TROUBLES), min_size=1, max_size=4)
+_TROUBLES: Final = st.one_of(
+    st.lists(st.sampled_from(TROUBLES), min_size=1, max_size=4),
+    st.lists(st.sampled_from(TROUBLES), max_size=2).map(lambda some: [held_request, *some, behind_the_held]),
+)
 _FOR_EVER: Final = 1000
 
 
@@ -51,12 +55,6 @@ class ObjectMachine(Machine):
         self.unseen: set[str] = set()  # of whom someone else has written something that keeps no lineage
         self.bucket = bucket_of(home.backend())
         self.versions_come_back = not isinstance(home, MemoryHome)
-
-    @rule(at=ANY_STORE)
-    def share(self, at: int) -> None:
-        """A store on the other one's backend takes the place of one."""
-        self.begin_anew(at)
-        self.stores[at] = FleetStore(self.stores[1 - at]._backend)
 
     @rule(user=ANY_USER)
     def lose(self, user: str) -> None:
@@ -185,6 +183,11 @@ class ObjectMachine(Machine):
             state, expected = model.step(state, call)
             assert reply == expected, f"{call} of {user} replied {reply}, not {expected}"
         self._look(user, state)
+
+    def _share(self, at: int) -> None:
+        """Put a store on the other one's backend in the place of one."""
+        self.begin_anew(at)
+        self.stores[at] = FleetStore(self.stores[1 - at]._backend)
 
     def _see(self, user: str) -> None:
         """Have both stores look, if it is needed: what became of a lost put cannot be told behind what others wrote."""

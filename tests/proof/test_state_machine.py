@@ -73,7 +73,6 @@ _OF_OBJECTS: Final[dict[str, _Forgotten]] = {
     "that others may have changed the object": (objects.ObjectBackend, "_look", _remembered_object),
     "to replace only what is known": (bucket.Bucket, "put", _whatever_is_there),
     "what may have happened": (lineage, "happened", lambda commit, before, now: False),
-    "who commits at the same time": (objects.ObjectBackend, "commit", objects.ObjectBackend._commit),
 }
 
 
