@@ -92,7 +92,7 @@ async def _export(settings: Settings, file: str, printer: Printer) -> Counter[st
         chunks = _chunks(settings, count)
         done = 0
         async with _opened(file, "wb") as output:
-            while chunk := await anyio.to_thread.run_sync(next, chunks, ""):
+            while (chunk := await anyio.to_thread.run_sync(next, chunks, None)) is not None:
                 await output.write(chunk.encode())
                 progress.advance(count.total() - done)
                 done = count.total()
@@ -101,7 +101,7 @@ async def _export(settings: Settings, file: str, printer: Printer) -> Counter[st
 
 
 def _chunks(settings: Settings, count: Counter[str]) -> Iterator[str]:
-    """Yield the lines of all users, some at a time."""
+    """Yield the lines of all users, some at a time, or none where one fails: only between two it can be interrupted."""
     place = opened(settings)
 
     def failed(name: str, error: Exception) -> None:
@@ -119,6 +119,7 @@ def _chunks(settings: Settings, count: Counter[str]) -> Iterator[str]:
     for user_id, toml in several(place, read, names(place, failed)):
         if isinstance(toml, Exception):
             failed(user_id, toml)
+            yield ""  # where no one answers, the next failure may take long
         elif toml is not None:  # None: deleted
             lines.append(as_json({"user_id": user_id, "toml": toml}) + "\n")
             size += len(toml)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 
 from petfleet import ObjectBackend, PetFleet, dumps, fleet_path
 from petfleet.files import FileBackend
-from petfleet_cli import places
+from petfleet_cli import places, transfer
+from petfleet_cli.app import Settings
 from tests.cli.conftest import MIRA, REX, Place
 from tests.cli.running import COMMAND, Done, environment, petfleet, put
 from tests.conftest import pet, wait_until
@@ -73,6 +75,18 @@ def test_an_export_of_a_bucket_reads_with_several_requests_at_once(
 
     monkeypatch.setattr(ObjectBackend, "text", meet)
     assert run("export", "/dev/null", "--root", bucket.root).err == "16 exported\n"
+
+
+def test_an_export_can_be_interrupted_between_any_two_failures(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a store does not answer, each of them takes seconds, and nothing comes that could be written."""
+    for number in range(40):
+        bucket.put(f"user-{number}", dumps(PetFleet(f"user-{number}")))
+    count: Counter[str] = Counter()
+    monkeypatch.setattr(ObjectBackend, "text", lambda *_: (_ for _ in ()).throw(OSError("no answer")))
+    chunks = transfer._chunks(Settings(bucket.root, json=False), count)
+    for failures in range(1, 41):
+        assert (next(chunks), count["failed"]) == ("", failures)
+    assert next(chunks, None) is None
 
 
 def test_an_export_holds_no_more_than_is_read_at_once(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
