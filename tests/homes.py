@@ -383,11 +383,11 @@ class ObjectHome:
     def _move_on(self, key: str) -> None:
         """Replace what is there by what means the same."""
         data = self._raw(key.partition("/")[0])
-        if data is not None and TOMBSTONE.fullmatch(data):
-            obstore.delete(self._objects, self._full(key))
+        if data is None or TOMBSTONE.fullmatch(data):
+            moved_on = tombstone()
         else:
-            moved_on = tombstone() if data is None else data + b"# %d\n" % next(self._moves)
-            obstore.put(self._objects, self._full(key), moved_on)
+            moved_on = data + b"# %d\n" % next(self._moves)
+        obstore.put(self._objects, self._full(key), moved_on)
 
     def _raw(self, user_id: str) -> bytes | None:
         try:

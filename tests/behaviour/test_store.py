@@ -57,6 +57,26 @@ async def test_load_and_peek_return_what_another_store_wrote(store: FleetStore, 
     assert await store.peek("user") == await store.load("user") == changed != fleet
 
 
+async def test_what_others_did_since_the_last_look_counts(store: FleetStore, home: Home) -> None:
+    """No answer rests on what this store remembers: no load, and not that there is a pet, or is none, or no fleet."""
+    other = home.store()
+    await store.add("user", pet("mira"))
+    await other.remove("user", "mira")
+    assert await store.load("user") == PetFleet("user")
+    await other.add("user", pet("nova"))
+    assert await store.switch("user", "nova") == PetFleet("user", [pet("nova")], "nova")
+    await other.remove("user", "nova")
+    assert await store.add("user", pet("nova")) == PetFleet("user", [pet("nova")], "nova")
+    await other.delete("user")
+    with pytest.raises(FleetNotFoundError):
+        await store.switch("user", "nova")
+    await other.add("user", pet("mira"))
+    with pytest.raises(FleetConflictError):
+        await store.save(PetFleet("user"))
+    assert await store.delete("user") is True
+    assert home.is_empty()
+
+
 async def test_load_of_a_file_without_a_lock_file_leaves_it_alone(store: FleetStore, home: Home) -> None:
     """A file that petfleet did not write is loaded without a byte of it changing."""
     home.write(b"# by hand\r\npets=[ ]\r\nuser_id='user'\r\n")
@@ -208,7 +228,9 @@ async def test_delete_leaves_nothing_of_the_user(store: FleetStore, home: Home) 
     await store.add("user", pet("mira"))
     assert await store.delete("user") is True
     assert home.is_empty()
-    assert await store.load("user") == PetFleet("user")
+    other = home.store()
+    assert await store.load("user") == await other.peek("user") == await other.load("user") == PetFleet("user")
+    assert await other.delete("user") is False
     assert await store.add("user", pet("nova")) == PetFleet("user", [pet("nova")], "nova")
 
 

@@ -253,4 +253,11 @@ MUTANTS: Final = (
         "            except OSError as error:\n                if True:\n",
         "proof/test_state_machine.py::test_the_api_goes_as_the_model_says_on_objects",
     ),
+    Mutant(
+        "an old memory is no refusal",
+        "objects.py",
+        "            if from_memory:\n",
+        "            if False:\n",
+        "behaviour/test_lock_waits.py::test_what_others_did_before_is_no_refusal",
+    ),
 )
