@@ -222,7 +222,7 @@ class ObjectBackend:
             self._seen.forget(user_id)
             changes.fail(taken, error, None)  # all: the ones before the first write may rest on what was remembered
             return True
-        except Exception as error:  # noqa: BLE001 - it goes to the calls
+        except (OSError, ValueError) as error:  # nothing else: after anything else it may have been written
             if known is remembered and self._look(user_id).version != known.version:
                 return False  # loads must not be answered from it
             changes.fail(taken[first:], error, known.state)
