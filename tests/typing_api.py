@@ -15,12 +15,14 @@ from typing import Any, assert_type
 
 import petfleet
 from petfleet import (
+    Backend,
     FleetConflictError,
     FleetFormatError,
     FleetStore,
     FleetStoreStatistics,
     InvalidNameError,
     LockTimeoutError,
+    ObjectBackend,
     PetFleet,
     PetHandle,
     PetNotInFleetError,
@@ -114,7 +116,13 @@ def stores(path: os.PathLike[str]) -> None:
     FleetStore("root")
     FleetStore(path, lock_timeout=1, threads=4)
     FleetStore(path, lock_timeout=0.5)
+    bucket = ObjectBackend("s3://bucket/prefix", poll_seconds=5, region="us-east-1", client_options={"timeout": "5s"})
+    FleetStore(bucket, lock_timeout=1)
+    backend: Backend = bucket
+    FleetStore(backend)
 
+    ObjectBackend()  # type: ignore[call-arg]  # no URL
+    ObjectBackend(path)  # type: ignore[arg-type]  # a URL is text
     FleetStore()  # type: ignore[call-arg]  # no root
     FleetStore(b"root")  # type: ignore[arg-type]  # a path is text
     FleetStore("root", lock_timeout=None)  # type: ignore[arg-type]  # no waiting for ever
