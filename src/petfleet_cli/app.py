@@ -242,7 +242,7 @@ def watch(
     interval: Annotated[
         float | None,
         typer.Option(
-            min=0.01, metavar="SECONDS", help="How often to look into a bucket, each time by requests; else every 1."
+            min=0.01, metavar="SECONDS", help="From one look into a bucket to the next, each by requests; else 1."
         ),
     ] = None,
     root: Root = None,

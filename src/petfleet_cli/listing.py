@@ -11,7 +11,7 @@ from petfleet import FleetFormatError, FleetNotFoundError, PetFleet
 from petfleet.names import check_user_id
 from petfleet_cli.app import Settings
 from petfleet_cli.output import Printer, as_json, columns, located, moment, shown, summary
-from petfleet_cli.places import Place, look, names, opened, several
+from petfleet_cli.places import Place, look, opened, several
 
 _AT_ONCE = 500  # users: their lines are made, and printed, together
 
@@ -25,7 +25,7 @@ def list_users(settings: Settings) -> None:
     widths = [0] * 4
     header = [] if settings.json else [["USER", "PETS", "ACTIVE", "LAST CHANGE"]]
     with printer.progress("users", settings) as progress:
-        ids = names(place, lambda name, error: bad.append(_failed(name, error)))
+        ids = place.users(lambda name, error: bad.append(_failed(name, error)))
         looks = several(place, lambda user_id: _look(place, user_id), ids)
         while (some := list(islice(looks, _AT_ONCE))) or bad:
             found = [*bad, *(user for user in some if user is not None)]
@@ -76,7 +76,7 @@ def _look(place: Place, user_id: str) -> dict[str, Any] | None:
     except (FleetFormatError, OSError) as error:
         return _failed(user_id, error)
     if fleet is None:
-        return None  # deleted
+        return None  # deleted since it was listed
     return {
         "user_id": user_id,
         "pets": len(fleet.pets),

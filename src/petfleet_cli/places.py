@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from petfleet import PetFleet, fleet_path
 from petfleet.errors import own_copy
 from petfleet.files import FileBackend
-from petfleet.objects import ObjectBackend, is_tombstone
+from petfleet.objects import ObjectBackend
 from petfleet_cli.app import Settings
 
 Place: TypeAlias = FileBackend | ObjectBackend
@@ -49,17 +49,6 @@ def look(place: Place, user_id: str) -> Seen:
     if state.error is not None:
         raise own_copy(state.error)
     return Seen(state.fleet, None if found is None else found.modified)
-
-
-def names(place: Place, left_out: Callable[[str, Exception], None]) -> Iterator[str]:
-    """Yield the ids that may have a fleet: in a bucket those of deleted fleets too, if only to read them tells them.
-
-    Args:
-        left_out: told of each name that has a fleet, or may have one, but cannot be a user's, and of why.
-    """
-    if isinstance(place, FileBackend):
-        return place.users(left_out)
-    return (name for name, listed in place.listed(left_out) if not is_tombstone(listed))
 
 
 def several(

@@ -21,7 +21,7 @@ from petfleet import FleetConflictError, FleetError, FleetFormatError, FleetStor
 from petfleet.names import text
 from petfleet_cli.app import Settings
 from petfleet_cli.output import INTERRUPTED, Printer, as_json, located, say_interrupted, shown
-from petfleet_cli.places import names, opened, several
+from petfleet_cli.places import opened, several
 
 _AT_ONCE: Final = 64  # users that are saved together
 _MUCH: Final = 1024 * 1024  # characters: no more fleets are read, or saved, together
@@ -116,11 +116,11 @@ def _chunks(settings: Settings, count: Counter[str]) -> Iterator[str]:
 
     lines: list[str] = []
     size = 0
-    for user_id, toml in several(place, read, names(place, failed)):
+    for user_id, toml in several(place, read, place.users(failed)):
         if isinstance(toml, Exception):
             failed(user_id, toml)
             yield ""  # where no one answers, the next failure may take long
-        elif toml is not None:  # None: deleted
+        elif toml is not None:  # None: deleted since it was listed
             lines.append(as_json({"user_id": user_id, "toml": toml}) + "\n")
             size += len(toml)
             count["exported"] += 1

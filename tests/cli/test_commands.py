@@ -148,6 +148,8 @@ def test_a_fleet_that_goes_meanwhile(kennel: Path, run: Callable[..., Done], mon
     """Between two looks of one command: it is listed as it was seen first, and not deleted twice."""
     ada = PetFleet("ada", [MIRA])
     monkeypatch.setattr("petfleet.files.FileBackend.users", lambda *_: iter(["gone"]))
+    monkeypatch.setattr("petfleet.files.FileBackend.peek", lambda *_: None)
+    assert run("list", "--root", kennel) == ("", "")
     monkeypatch.setattr("petfleet.files.FileBackend.peek", lambda *_: ada)
     assert run("list", "--root", kennel, "--json").value == {
         "user_id": "gone",
