@@ -37,6 +37,7 @@ class Kind(NamedTuple):
         effort: for the targets.
         counted: changes over which syncs are counted.
         judged: whether the figures mean anything; if not, only lost updates are reported.
+        on_demand: parts that are left out unless they are asked for.
     """
 
     runs: Callable[[], scenarios.Runs]
@@ -45,17 +46,19 @@ class Kind(NamedTuple):
     effort: Effort
     counted: int
     judged: bool = True
+    on_demand: tuple[str, ...] = ()
 
 
-KINDS: Final[Mapping[str, Kind]] = {
-    "quick": Kind(scenarios.quick, 0.4, ADDS, Effort(3, 0.3, 1000, 10_000), 50),
-    "full": Kind(scenarios.full, 1.5, ADDS, Effort(9, 1.0, 1000, 100_000), 200),
-    "smoke": Kind(scenarios.smoke, 0.1, 16, Effort(1, 0.1, 20, 200), 5, judged=False),
-}
 TARGETS: Final = "targets"
 STARTUP: Final = "startup"  # one of the targets, alone
 SYNCS: Final = "syncs"
 OBJECTS: Final = "objects"  # the targets of object storage, against a server
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "quick": Kind(scenarios.quick, 0.4, ADDS, Effort(3, 0.3, 1000, 10_000), 50, on_demand=(OBJECTS,)),
+    "full": Kind(scenarios.full, 1.5, ADDS, Effort(9, 1.0, 1000, 100_000), 200),
+    "smoke": Kind(scenarios.smoke, 0.1, 16, Effort(1, 0.1, 20, 200), 5, judged=False),
+}
 
 _NOTHING: Final = Result(
     peer="",
@@ -99,7 +102,7 @@ def run(kind: str, only: Collection[str], peers: Collection[str], directory: Pat
         about = machine(disk)
         if about.get("file system") in ("tmpfs", "ramfs"):
             one.say("this directory is in memory, where nothing is durable: --directory names one on a disk")
-        wanted = only or parts(kind)
+        wanted = only or [part for part in parts(kind) if part not in KINDS[kind].on_demand]
         one.scenarios([(peer, s) for peer, s in KINDS[kind].runs() if s.group in wanted], memory is not None)
         if SYNCS in wanted:
             one.count_syncs()

@@ -65,5 +65,6 @@ def test_a_lost_change_is_noticed(tmp_path: Path) -> None:
 
 
 def test_it_is_a_part_of_every_kind_of_run() -> None:
-    """Also of the smoke run, which says only whether it works."""
+    """Also of the smoke run, which says only whether it works; of the quick one, which is to be quick, on demand."""
     assert all(suite.OBJECTS in suite.parts(kind) for kind in suite.KINDS)
+    assert [kind for kind in suite.KINDS if suite.KINDS[kind].on_demand] == ["quick"]
