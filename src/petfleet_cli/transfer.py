@@ -76,9 +76,15 @@ def _is_stream(file: str) -> bool:
 
 async def _ending_at_once(run: Callable[..., Awaitable[Counter[str]]], *arguments: Any) -> Counter[str]:
     """Run something that reads or writes a stream; when it is interrupted, end the process."""
+    interruptions = (anyio.get_cancelled_exc_class(), KeyboardInterrupt)
     try:
         return await run(*arguments)
-    except anyio.get_cancelled_exc_class():
+    except BaseException as error:
+        # A SIGTERM is raised wherever the event loop is just then, in one of the tasks too.
+        if not isinstance(error, interruptions) and not (
+            isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt)
+        ):
+            raise
         # Commits are done by now. What is not is a read or a write that may never be, in a thread that the end of the
         # event loop, and of the interpreter, would wait for.
         say_interrupted()

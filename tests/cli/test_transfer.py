@@ -319,6 +319,26 @@ def test_an_import_that_waits_for_its_input_can_be_interrupted(place: Place, num
     assert place.fleets() == {"ada": PetFleet("ada", [MIRA])}
 
 
+@pytest.mark.parametrize(
+    "raised", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt(), ValueError()])], ids=["main", "a task"]
+)
+async def test_a_signal_may_come_at_any_moment(
+    raised: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the event loop is just doing, what waits for a stream ends at once; other errors stay what they are."""
+    ended: list[int] = []
+
+    async def run(error: BaseException) -> Counter[str]:
+        raise error
+
+    monkeypatch.setattr(os, "_exit", ended.append)
+    await transfer._ending_at_once(run, raised)
+    assert ended == [130]
+    assert capsys.readouterr().err.startswith("petfleet: interrupted; ")
+    with pytest.raises(ExceptionGroup):
+        await transfer._ending_at_once(run, ExceptionGroup("", [ValueError()]))
+
+
 def test_nohup_is_respected(root: Path) -> None:
     """What the caller has ignored stays ignored: the import goes on after the terminal has gone."""
     line = json.dumps({"user_id": "ada", "toml": dumps(PetFleet("ada", [MIRA]))})
