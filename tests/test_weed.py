@@ -37,7 +37,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program = tmp_path / "program"
     program.write_text(f"#!{sys.executable}{_PROGRAM}")
     program.chmod(0o755)
-    monkeypatch.setattr(weed, "_program", lambda: str(program))
+    monkeypatch.setattr(weed, "program", lambda: str(program))
     return found
 
 
