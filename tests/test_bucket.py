@@ -90,7 +90,7 @@ def error_text(code: str) -> bytes:
         (408, "RequestTimeout", UnansweredError, errno.EIO),
         (429, "SlowDown", UnansweredError, errno.EIO),
         (500, "InternalError", UnansweredError, errno.EIO),
-        (501, "NotImplemented", UnansweredError, errno.EIO),
+        (501, "NotImplemented", OSError, errno.EIO),
         (503, "SlowDown", UnansweredError, errno.EIO),
     ],
 )
@@ -126,6 +126,36 @@ def test_only_no_such_object_means_none(answering: Answering, status: int, code:
     with pytest.raises(OSError, match=shown) as raised:
         list(pets.list())
     assert (raised.value.errno, raised.value.filename) == (number, "s3://pets/fleets")
+
+
+@pytest.mark.parametrize(
+    "user", ["NoSuchBucket", "kind: Connect,", "bucket does not exist", "non-2xx status code: 403"]
+)
+def test_a_user_id_decides_nothing(answering: Answering, real: Bucket, user: str) -> None:
+    """Though it stands in the messages of errors."""
+    assert real.get(f"{user}/fleet.toml", 1) is None
+    version = real.put(f"{user}/fleet.toml", b"x", "note", None)
+    with pytest.raises(ConflictError):
+        real.put(f"{user}/fleet.toml", b"x", "note", None)
+    assert real.put(f"{user}/fleet.toml", b"y", "note", version)
+    answering.status, answering.body = 500, error_text(f"InternalError</Code><Key>{user}</Key><Code>")
+    with pytest.raises(UnansweredError):
+        here(answering.endpoint).put(f"{user}/fleet.toml", b"x", "note", None)
+
+
+def test_conditions_that_are_switched_off_are_told(weed: Weed) -> None:
+    """By obstore's own option: nothing was written."""
+    pets = Bucket(f"s3://{weed.bucket}/off", {**weed.options(), "conditional_put": "disabled"})
+    with pytest.raises(OSError, match="implemented") as raised:
+        pets.put("u/fleet.toml", b"x", "note", None)
+    assert raised.value.errno == errno.ENOTSUP
+
+
+@pytest.mark.parametrize("url", ["s3://b/p#x", "s3://b/p?x", "s3://b/a/../p", "s3://b/./p", "s3://b/a%20b"])
+def test_urls_that_would_mean_another_are_refused(url: str) -> None:
+    """Two that look different must not share fleets."""
+    with pytest.raises(ValueError, match="or it would mean another"):
+        ObjectBackend(url)
 
 
 def test_no_such_object(answering: Answering) -> None:

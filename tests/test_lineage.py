@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from petfleet.lineage import _MOST, Lineage, Writer, followed, happened
 
-A, B = Writer(), Writer()
+A, B, C = Writer(), Writer(), Writer()
 ID = "0123456789ab-1"
 
 
@@ -113,3 +113,21 @@ def test_never_a_false_answer(steps: list[tuple[int, bool]], crowded: int) -> No
         now = crowd(line, crowded + (not happens))
         assert happened(lost, before, now) in (happens, None)
         assert happened(lost, before, now) is not None or crowded >= _MOST - 7
+
+
+def test_traces_that_are_missing_leave_it_open() -> None:
+    """What stood there when the commit was tried is there no more: who wrote last had looked before that."""
+    first, second = A.next_commit(), A.next_commit()
+    old = followed(None, first)
+    before = followed(old, second)
+    lost = A.next_commit()
+    assert happened(lost, before, followed(old, B.next_commit())) is None
+    before = followed(old, C.next_commit())
+    assert happened(lost, before, followed(old, B.next_commit())) is None
+
+
+def test_a_crowd_does_not_matter_if_any_of_what_was_replaced_is_still_told() -> None:
+    """Though the last one's writer has written since."""
+    before = followed(crowd(None, _MOST), B.next_commit())
+    lost = A.next_commit()
+    assert happened(lost, before, followed(before, B.next_commit())) is False

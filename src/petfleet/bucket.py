@@ -27,11 +27,14 @@ _CLIENT_OPTIONS: Final = (
     *("pool_max_idle_per_host", "proxy_ca_certificate", "proxy_excludes", "proxy_url", "read_timeout", "timeout"),
     "user_agent",
 )
-_STATUS: Final = re.compile(r"non-2xx status code: (\d{3})")
+_STATUS: Final = re.compile(r"s - Server returned non-2xx status code: (\d{3})")
 _DURATION: Final = re.compile(r" in [0-9.]+[nµm]?s(, after \d+ retries, max_retries: \d+, retry_timeout: \w+)?(?= - )")
-_NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
+# Each with what no key can hold, since keys stand in most messages: an angle bracket and a slash, an end of line.
+_NO_BUCKET: Final = re.compile("<Code>(NoSuchBucket|ContainerNotFound)</Code>")
+_NO_CONNECTION: Final = re.compile(r"\n +kind: Connect,\n")
 _CONFLICT: Final = 409  # S3: another conditional request was at it
 _FORBIDDEN: Final = (401, 403)
+_NOT_IMPLEMENTED: Final = 501  # a header that the store does not know: so it wrote nothing
 _NOT_FINAL: Final = (408, 425, 429)  # client errors that say nothing about the request itself
 
 _used_in: int | None = None  # the process whose threads obstore has started
@@ -109,6 +112,8 @@ class Bucket:
         scheme, separator, rest = url.partition("://")
         if scheme not in _ENVIRONMENTS or not separator or not rest.strip("/"):
             raise ValueError(f"url must be like s3://bucket/prefix, gs://... or az://..., not {url!r}")
+        if set(rest) & set("?#%") or {".", ".."} & set(rest.split("/")):
+            raise ValueError(f"url must have no '?', '#', '%' or '..' in it, or it would mean another: {url!r}")
         self.url = url.rstrip("/")
         self._obstore = obstore
         given = dict(options)
@@ -160,6 +165,8 @@ class Bucket:
             mode = {name: value for name, value in replacing._asdict().items() if value is not None}
         try:
             put = self._obstore.put(self._puts, key, data, attributes={_NOTE: note}, mode=mode)
+        except NotImplementedError as error:  # conditions are switched off, perhaps by the environment
+            raise OSError(errno.ENOTSUP, _text(error), f"{self.url}/{key}") from error
         except (FileNotFoundError, self._obstore.exceptions.BaseError) as error:
             raise self._put_error(error, key) from error
         return Version(put["e_tag"], put["version"])
@@ -194,7 +201,7 @@ class Bucket:
     def _put_error(self, error: Exception, key: str) -> Exception:
         known = self._obstore.exceptions
         status = _status(error)
-        if "kind: Connect," in str(error):
+        if not status and _NO_CONNECTION.search(str(error)):
             return self._os_error(error, key, UnsentError)
         if _NO_BUCKET.search(str(error)):
             return self._os_error(error, key)
@@ -202,6 +209,8 @@ class Bucket:
         conflicts = (known.AlreadyExistsError, known.PreconditionError, FileNotFoundError)
         if isinstance(error, conflicts) or status == _CONFLICT:
             return ConflictError()
+        if status == _NOT_IMPLEMENTED or "Received redirect without LOCATION" in _text(error):
+            return self._os_error(error, key)
         if isinstance(error, known.NotSupportedError) or (400 <= status < 500 and status not in _NOT_FINAL):
             return self._os_error(error, key)
         return self._os_error(error, key, UnansweredError)

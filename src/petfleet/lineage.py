@@ -70,10 +70,24 @@ def happened(commit: str, before: Lineage | None, now: Lineage | None) -> bool |
         return True
     if before is not None and now.origin != before.origin:
         return None  # someone who keeps no lineage has written in between
-    if len(now.commits) < _MOST or (before is not None and before.commits[0] in now.commits):
-        return False  # it would be there, before the one that it was to follow
+    kept = False
+    if before is not None:
+        newest = {_writer(other): _number(other) for other in now.commits}
+        for other in before.commits:
+            number = newest.get(_writer(other))
+            if number is None and len(now.commits) >= _MOST:
+                continue  # dropped, as the oldest are
+            if number is None or number < _number(other):
+                return None  # an ETag has come back: who wrote last had not looked since, and dropped what others did
+            kept = kept or number == _number(other)
+    if len(now.commits) < _MOST or kept:
+        return False  # it would be there, before the ones that it was to follow
     return None
 
 
 def _writer(commit: str) -> str:
     return commit.partition("-")[0]
+
+
+def _number(commit: str) -> int:
+    return int(commit.partition("-")[2])

@@ -32,7 +32,7 @@ _MISSING: Final = _Missing()
 
 
 class FleetStore:
-    """The fleets under one root directory, for any number of tasks, threads, event loops and processes.
+    """The fleets under one root directory, or in a bucket, for any number of tasks, threads, event loops and processes.
 
     What a call returned is on disk and survives a crash and a power cut. A call that fails with an error of petfleet or
     with an OSError changed nothing (:class:`~petfleet.UnconfirmedCommitError` alone says otherwise). A call that is
@@ -43,7 +43,9 @@ class FleetStore:
     locks hold on one machine only (NFS, SMB, FUSE): one machine, one root.
 
     Args:
-        root: the directory of all fleets. Made absolute at once, created with the first fleet.
+        root: the directory of all fleets, made absolute at once, created with the first fleet; or a
+            :class:`~petfleet.Backend`, such as an :class:`~petfleet.ObjectBackend`, whose own documentation says what
+            takes the place of the disk and of the lock there.
         lock_timeout: seconds that a call waits for another process to release the user's lock; 0 tries once.
         threads: the most commits of different users at the same time.
 
@@ -259,10 +261,10 @@ class FleetStore:
         iterator again, and it waits for the next change. What a cancelled ``anext`` would have returned, the next one
         returns. The iteration ends with ``aclose()``, or when the iterator is dropped.
 
-        Needs watchfiles (``pip install 'petfleet[watch]'``).
+        A directory needs watchfiles (``pip install 'petfleet[watch]'``); a bucket is asked every ``poll_seconds``.
 
         Raises:
-            ModuleNotFoundError: watchfiles is not installed.
+            ModuleNotFoundError: watchfiles is not installed, and needed.
             InvalidNameError: at this call, like the one above; all other errors by the iterator.
         """
         return self._watching.watch(check_user_id(user_id))

@@ -22,6 +22,7 @@ from petfleet import (
     FleetNotFoundError,
     FleetStore,
     PetFleet,
+    UnconfirmedCommitError,
     dumps,
     loads,
 )
@@ -33,11 +34,11 @@ from petfleet_cli.places import opened
 
 
 class KeptError(typer.TyperException):
-    """The edit was not saved; the copy is still there."""
+    """The edit was not saved, or may not have been; the copy is still there."""
 
-    def __init__(self, why: str, copy: str) -> None:
+    def __init__(self, why: str, copy: str, saved: str = "Nothing was saved") -> None:
         kept = f"your edit is kept in {copy}" if os.path.exists(copy) else f"{copy} is gone"
-        super().__init__(f"{why}. Nothing was saved; {kept}")
+        super().__init__(f"{why}. {saved}; {kept}")
 
 
 def edit(settings: Settings, user_id: str, *, yes: bool) -> None:
@@ -76,6 +77,8 @@ def edit(settings: Settings, user_id: str, *, yes: bool) -> None:
     except FleetConflictError as error:
         now = "it was deleted" if error.current is None else summary(error.current)
         raise KeptError(f"someone else changed the fleet of {user_id} meanwhile (now {now})", copy) from error
+    except UnconfirmedCommitError as error:
+        raise KeptError(str(error), copy, "It may have been saved") from error
     except Exception as error:
         raise KeptError(str(error), copy) from error
     shutil.rmtree(directory)

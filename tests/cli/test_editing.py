@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import PetFleet, dumps, fleet_path
+from petfleet import PetFleet, UnconfirmedCommitError, dumps, fleet_path
+from petfleet_cli import editing
+from petfleet_cli.app import Settings
 from tests.cli.conftest import MIRA, REX, Place
 from tests.cli.running import petfleet, rest, terminal
 from tests.conftest import wait_until
@@ -73,6 +75,23 @@ def test_an_edit_that_changes_nothing_writes_nothing(kennel: Path, temporary: Pa
     assert petfleet("edit", "ada", "--root", kennel, EDITOR=blank).out == "ada: nothing changed\n"
     assert fleet_path("ada", kennel).stat() == before
     assert list(temporary.iterdir()) == []
+
+
+def test_an_edit_that_may_have_been_saved_keeps_the_copy(
+    kennel: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not said that nothing was saved."""
+
+    async def unconfirmed(*_: object) -> PetFleet:
+        raise UnconfirmedCommitError("s3://...")
+
+    def write(copy: str) -> None:
+        Path(copy).write_text(Path(copy).read_text().replace("friend", "guard"))
+
+    monkeypatch.setattr(editing, "_save", unconfirmed)
+    monkeypatch.setattr(editing, "_run_editor", write)
+    with pytest.raises(editing.KeptError, match="It may have been saved; your edit is kept in"):
+        editing.edit(Settings(str(kennel), False), "ada", yes=True)
 
 
 def test_a_conflict_keeps_the_copy(place: Place) -> None:

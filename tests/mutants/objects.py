@@ -171,8 +171,8 @@ MUTANTS: Final = (
     Mutant(
         "a crowd of writers in between leaves a lost commit open",
         "lineage.py",
-        "if len(now.commits) < _MOST or (before is not None and before.commits[0] in now.commits):",
-        "if True:",
+        "    if len(now.commits) < _MOST or kept:\n",
+        "    if True:\n",
         "test_lineage.py::test_what_cannot_be_told",
     ),
     Mutant(
@@ -259,5 +259,19 @@ MUTANTS: Final = (
         "            if from_memory:\n",
         "            if False:\n",
         "behaviour/test_lock_waits.py::test_what_others_did_before_is_no_refusal",
+    ),
+    Mutant(
+        "traces of commits that are missing leave a lost commit open",
+        "lineage.py",
+        "            if number is None or number < _number(other):\n",
+        "            if False:\n",
+        "test_lineage.py::test_traces_that_are_missing_leave_it_open",
+    ),
+    Mutant(
+        "a user id does not decide what an error means",
+        "bucket.py",
+        're.compile("<Code>(NoSuchBucket|ContainerNotFound)</Code>")',
+        're.compile("NoSuchBucket|ContainerNotFound")',
+        "test_bucket.py::test_a_user_id_decides_nothing",
     ),
 )
