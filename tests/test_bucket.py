@@ -236,7 +236,7 @@ def test_a_put_names_what_it_replaces(real: Bucket) -> None:
     assert list(real.list()) == [Listed("u/a", 2, second)]
 
 
-@pytest.mark.parametrize("named", ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize("named", ["AWS_ENDPOINT", "AWS_ENDPOINT_URL"])
 def test_the_environment_may_hold_all_options(weed: Weed, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     """Those of the client too, which obstore does not read beside our own; what a program says goes before them."""
     monkeypatch.setenv(named, weed.endpoints[0])
