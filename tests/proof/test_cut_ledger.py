@@ -126,7 +126,7 @@ def test_a_temporary_file_that_stays_is_noticed(root: Path, monkeypatch: pytest.
 def test_a_next_call_that_returns_something_else_is_noticed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on from what is on the disk."""
     wrong = FileBackend(str(root.parent / "elsewhere"))
-    monkeypatch.setattr("petfleet.store.FileBackend", lambda root: wrong)
+    monkeypatch.setattr("petfleet.roots.FileBackend", lambda root: wrong)
     (root / "own").mkdir(parents=True)
     (root / "own" / "fleet.toml").write_text(dumps(ONE))
     with pytest.raises(LostError, match="returned"):

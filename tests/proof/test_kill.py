@@ -30,8 +30,8 @@ def test_what_killed_processes_acknowledged_is_there_and_the_next_writer_waits_f
         pytest.param(
             (
                 "files.py",
-                "            try:\n                data = _encode(after)",
-                "            try:\n                type(taken[0]).post(taken)\n                data = _encode(after)",
+                "            try:\n                data = after.encoded()",
+                "            try:\n                type(taken[0]).post(taken)\n                data = after.encoded()",
             ),
             "is stored, and not one of|are in the shared fleet, and not one of|is counted|no order of",
             id="acknowledged before the commit",
