@@ -89,6 +89,8 @@ def test_what_cannot_be_told() -> None:
     assert happened(lost, before, None) is None
     assert happened(lost, None, None) is None
     assert happened(lost, before, crowd(None, 2)) is None
+    mine = followed(None, B.next_commit())
+    assert happened(lost, mine, followed(None, B.next_commit())) is None  # the same writer, on what a foreign one left
     assert happened(lost, before, crowd(followed(before, lost), _MOST)) is None
     assert happened(lost, before, crowd(before, _MOST)) is None
     assert happened(lost, None, crowd(None, _MOST)) is None
