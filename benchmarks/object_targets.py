@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import obstore
 
-from benchmarks.figures import Scenario
+from benchmarks.figures import Result, Scenario
 from benchmarks.peers.objects import Objects
 from benchmarks.peers.petfleet_store import new_fleet
 from benchmarks.processes import in_child
@@ -39,19 +39,16 @@ class Batches(NamedTuple):
 
 def hot_object(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
     """Return how fast one user's changes go when everybody makes them, and what they cost in requests."""
-    objects = _objects(deployments)
     everybody = (
         Scenario("objects", 4, 32) if effort.rounds > 1 else Scenario("objects", 2, 4)
     )  # collisions take seconds
-    objects.taken_requests()
-    ours = run(OURS, everybody)
-    requests = objects.taken_requests()
+    ours, requests = _measured(deployments, run, everybody)
     return [
         at_least(20, "hot user, 4 x 32 / a compare-and-swap loop in each task", ours.rate, run(LOOP, everybody).rate),
         about("hot user, 4 x 32, durable changes per second", ours.rate),
         about("hot user, 4 x 32, p50 of a call, ms", ours.p50_ms),
         about("hot user, 4 x 32, p99 of a call, ms", ours.p99_ms),
-        about("hot user, 4 x 32, requests for each change", requests.total() / ours.calls if ours.calls else math.nan),
+        about("hot user, 4 x 32, requests for each change", requests),
     ]
 
 
@@ -71,21 +68,26 @@ def object_batch(deployments: Deployments, run: Run, effort: Effort) -> list[Fig
 
 def many_objects(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
     """Return how fast the changes of different users go, beside the least that reading and writing them takes."""
-    objects = _objects(deployments)
     scenario = Scenario("objects", 4, 16, users=effort.many)
     bare = run(BARE, scenario)
-    objects.taken_requests()
-    ours = run(OURS, scenario)
-    requests = objects.taken_requests()
+    ours, requests = _measured(deployments, run, scenario)
     name = f"{effort.many:,} users, 4 x 16"
     return [
         at_most(1.3, f"{name}, time of a change / of a bare get and put", bare.rate, ours.rate),
         about(f"{name}, durable changes per second", ours.rate),
-        about(f"{name}, requests for each change", requests.total() / ours.calls if ours.calls else math.nan),
+        about(f"{name}, requests for each change", requests),
     ]
 
 
 GROUPS: Final = (hot_object, object_batch, many_objects)
+
+
+def _measured(deployments: Deployments, run: Run, scenario: Scenario) -> tuple[Result, float]:
+    """Measure petfleet, and return the result and its requests for each change."""
+    objects = _objects(deployments)
+    objects.taken_requests()  # those of before
+    ours = run(OURS, scenario)
+    return ours, objects.taken_requests().total() / ours.calls if ours.calls else math.nan
 
 
 def _objects(deployments: Deployments) -> Objects:

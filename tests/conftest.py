@@ -17,7 +17,7 @@ import pytest
 import trio
 
 import petfleet
-from petfleet import FleetStore, PetHandle, bucket, disk, files, lock, notices, objects, reading
+from petfleet import FleetStore, PetHandle, bucket, disk, files, lock, notices, reading
 from petfleet.files import FileBackend
 from tests.homes import KINDS, FileHome, Home, ObjectHome
 from tests.recording import RecordingOS
@@ -146,7 +146,7 @@ def never_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "os", _Guarded(os))
     for name in ("get", "put", "list"):
         monkeypatch.setattr(bucket.Bucket, name, _guarded_method(getattr(bucket.Bucket, name)))
-    for module in (disk, lock, reading, notices, objects, petfleet.batching):
+    for module in (disk, lock, reading, notices, petfleet.batching):
         monkeypatch.setattr(module, "time", _Sleepless())
     for name in ("lock_descriptor", "unlock_descriptor"):
         monkeypatch.setattr(lock, name, getattr(_Guarded(__import__("filelock")), name))

@@ -22,7 +22,7 @@ from petfleet import (
     UnconfirmedCommitError,
     dumps,
     loads,
-    objects,
+    notices,
 )
 from petfleet.bucket import Bucket, ConflictError, Found, UnansweredError, UnsentError, Version
 from petfleet.changes import Change, Kind
@@ -685,20 +685,20 @@ def test_waiting_for_notices_ends_with_the_time_or_a_call(
 ) -> None:
     """No one is ever named."""
     clock = Clock()
-    monkeypatch.setattr(objects, "time", clock)
+    monkeypatch.setattr(notices, "time", clock)
 
     class Calls:
         def is_set(self) -> bool:
             return clock.now > 1010
 
-    notices = object_home.backend().notices(Calls())
-    assert notices.arm(["u"]) is False
-    assert notices.distrust() is False
-    assert notices.wait(5) == set()
+    told = object_home.backend().notices(Calls())
+    assert told.arm(["u"]) is False
+    assert told.distrust() is False
+    assert told.wait(5) == set()
     assert 1005 <= clock.now < 1006
-    assert notices.wait(100) == set()
+    assert told.wait(100) == set()
     assert 1010 < clock.now < 1011
-    notices.close()
+    told.close()
 
 
 async def test_many_watched_users_are_looked_at_side_by_side(

@@ -96,6 +96,12 @@ class State:
                 self._pieces = codec.Pieces("", [], "", False)
         return self._pieces
 
+    def readable(self) -> PetFleet | None:
+        """Return the fleet, None if there is none; raise what keeps it from being one."""
+        if self.error is not None:
+            raise own_copy(self.error)
+        return self.fleet
+
     def encoded(self) -> bytes | None:
         """Return what is to be written; each piece of it was parsed back, and now the whole is compared with them."""
         if self.fleet is None or self.pieces is None:

@@ -11,7 +11,7 @@ from typing import Final
 from petfleet import changes, disk, logs, notices, reading
 from petfleet.backend import Call, Look, Notices
 from petfleet.changes import ABSENT, Batch, Change, Kind, State
-from petfleet.errors import InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
+from petfleet.errors import InvalidNameError, LockTimeoutError, UnconfirmedCommitError
 from petfleet.fleet import PetFleet
 from petfleet.layout import FLEET_FILE, Place
 from petfleet.lock import UserLock, holder
@@ -150,8 +150,7 @@ class FileBackend:
         place = Place(self._root, user_id)
         disk.refuse_link(place.directory)
         stored, state = self._reader.read(place)
-        if state.error is not None:
-            raise own_copy(state.error)
+        state.readable()  # raises what keeps it from being a fleet
         return stored, state
 
     # --- one commit --------------------------------------------------------------------------------------------------

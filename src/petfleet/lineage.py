@@ -68,10 +68,10 @@ def happened(commit: str, before: Lineage | None, now: Lineage | None) -> bool |
         return None
     if commit in (now.origin, *now.commits):
         return True
-    if before is not None and now.origin != before.origin:
-        return None  # someone who keeps no lineage has written in between
     kept = False
     if before is not None:
+        if now.origin != before.origin:
+            return None  # someone who keeps no lineage has written in between
         newest = {_writer(other): _number(other) for other in now.commits}
         for other in before.commits:
             number = newest.get(_writer(other))

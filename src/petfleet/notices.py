@@ -73,9 +73,7 @@ class Notices:
                 self._refused(error)
             else:
                 return self._meant(path for _, path in told) if isinstance(told, set) else None
-        give_up = time.monotonic() + seconds
-        while not self._call.is_set() and time.monotonic() < give_up:
-            time.sleep(_STEP_MS / 1000)
+        wait_for_call(self._call, seconds)
         return None
 
     def close(self) -> None:
@@ -131,6 +129,13 @@ class Notices:
                 self._trusted = False  # a directory made again may have the number of the one before
                 return None
         return users
+
+
+def wait_for_call(call: Call, seconds: float) -> None:
+    """Let that time pass, unless it is called."""
+    give_up = time.monotonic() + seconds
+    while not call.is_set() and time.monotonic() < give_up:
+        time.sleep(_STEP_MS / 1000)
 
 
 def _directory(path: str, *, follow: bool) -> tuple[int, int] | None:

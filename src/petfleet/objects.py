@@ -9,21 +9,21 @@ from __future__ import annotations
 import random
 import re
 import secrets
-import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from petfleet import changes, codec, lineage, logs
 from petfleet.backend import Call, Look, Notices
 from petfleet.bucket import Bucket, ConflictError, Found, Listed, UnansweredError, UnchangedError, UnsentError, Version
 from petfleet.changes import ABSENT, Batch, Change, State
-from petfleet.errors import InvalidNameError, LockTimeoutError, UnconfirmedCommitError, own_copy
+from petfleet.errors import InvalidNameError, LockTimeoutError, UnconfirmedCommitError
 from petfleet.fleet import PetFleet
 from petfleet.forks import start_clean_in_child
 from petfleet.layout import FLEET_FILE
 from petfleet.lineage import Lineage, Writer
 from petfleet.memory import Memory
 from petfleet.names import check_user_id, text
+from petfleet.notices import wait_for_call
 
 # What a deleted fleet leaves. Stores that delete on a condition are few, and obstore asks none of them; to delete
 # without one would drop what someone else has just committed.
@@ -33,7 +33,6 @@ TOMBSTONE: Final = re.compile(rb"#absent [0-9a-f]{9}\n")
 TOMBSTONE_BYTES: Final = 18
 _FIRST_PAUSE: Final = 0.002  # seconds, at most, after the first conflict
 _LONGEST_PAUSE: Final = 0.5
-_STEP_SECONDS: Final = 0.02  # how often a watcher that waits looks whether it is called
 
 
 class _Known(NamedTuple):
@@ -119,7 +118,7 @@ class ObjectBackend:
         return user_id not in self._under_way
 
     def _commit(self, user_id: str, batch: Batch) -> bool:
-        longest = _FIRST_PAUSE
+        pauses = _pauses()
         from_memory = self._seen.get(user_id) is not None
         while True:
             # Before any look at the store: what arrives later must not be answered by it.
@@ -135,9 +134,7 @@ class ObjectBackend:
                 continue  # what was remembered may be old: that others were here is no sign that they are
             if not batch.wait(object()):
                 return False
-            # With pauses that are not random, those who met once would meet again and again.
-            batch.pause(random.uniform(0, longest))
-            longest = min(2 * longest, _LONGEST_PAUSE)
+            batch.pause(next(pauses))
 
     def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
         """Return what makes the errors of calls for which others were faster each time, from the seconds waited."""
@@ -145,12 +142,12 @@ class ObjectBackend:
 
     def peek(self, user_id: str) -> PetFleet | None:
         """Return the fleet as it is now; None if there is none."""
-        return _fleet(self._look(user_id))
+        return self._look(user_id).state.readable()
 
     def text(self, user_id: str) -> str | None:
         """Return the text that the fleet's object holds now; None if there is no fleet."""
-        found = self._bucket.get(_key(user_id), codec.MOST_BYTES)
-        fleet = _fleet(self._known(user_id, found))
+        found, state = self.stored(user_id)
+        fleet = state.readable()
         return None if fleet is None or found is None or found.data is None else found.data.decode()
 
     def stored(self, user_id: str) -> tuple[Found | None, State]:
@@ -192,7 +189,7 @@ class ObjectBackend:
         """Return the fleet as it is now; None if it is what it was when ``seen`` was its sign."""
         known = self._look(user_id)
         sign = (known.version,)
-        return None if sign == seen else Look(sign, _fleet(known))
+        return None if sign == seen else Look(sign, known.state.readable())
 
     def check_notices(self) -> None:
         """Do nothing: there is nothing to install."""
@@ -250,7 +247,7 @@ class ObjectBackend:
         lost: OSError | None = None  # the answer to a put that may have happened
         unread: OSError | None = None
         reached = False
-        longest = _FIRST_PAUSE
+        pauses = _pauses()
         while True:
             line = lineage.followed(before, commit)
             try:
@@ -287,8 +284,7 @@ class ObjectBackend:
                 before = now.lineage
             if batch.seconds_left() <= 0:
                 raise UnconfirmedCommitError(self._url(user_id)) from lost or unread
-            batch.pause(random.uniform(0, longest))
-            longest = min(2 * longest, _LONGEST_PAUSE)
+            batch.pause(next(pauses))
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
@@ -345,13 +341,19 @@ class _NoNotices:
 
     def wait(self, seconds: float) -> set[str]:
         """Let that time pass, unless it is called; no one is named."""
-        give_up = time.monotonic() + seconds
-        while not self._call.is_set() and time.monotonic() < give_up:
-            time.sleep(_STEP_SECONDS)
+        wait_for_call(self._call, seconds)
         return set()
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _pauses() -> Iterator[float]:
+    """Yield pauses that grow, and are random: with equal ones, those who met once would meet again and again."""
+    longest = _FIRST_PAUSE
+    while True:
+        yield random.uniform(0, longest)
+        longest = min(2 * longest, _LONGEST_PAUSE)
 
 
 def tombstone() -> bytes:
@@ -361,9 +363,3 @@ def tombstone() -> bytes:
 
 def _key(user_id: str) -> str:
     return f"{user_id}/{FLEET_FILE}"
-
-
-def _fleet(known: _Known) -> PetFleet | None:
-    if known.state.error is not None:
-        raise own_copy(known.state.error)
-    return known.state.fleet

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from petfleet import PetFleet, fleet_path
-from petfleet.errors import own_copy
 from petfleet.files import FileBackend
 from petfleet.objects import ObjectBackend
 from petfleet_cli.app import Settings
@@ -46,9 +45,7 @@ def look(place: Place, user_id: str) -> Seen:
     if isinstance(place, FileBackend):
         return Seen(place.peek(user_id), _changed(str(place), user_id))
     found, state = place.stored(user_id)
-    if state.error is not None:
-        raise own_copy(state.error)
-    return Seen(state.fleet, None if found is None else found.modified)
+    return Seen(state.readable(), None if found is None else found.modified)
 
 
 def several(

@@ -129,8 +129,8 @@ MUTANTS: Final = (
     Mutant(
         "pauses after conflicts grow and are random",
         "objects.py",
-        "            longest = min(2 * longest, _LONGEST_PAUSE)\n\n    def lock_timeout",
-        "\n    def lock_timeout",
+        "        longest = min(2 * longest, _LONGEST_PAUSE)\n",
+        "",
         "test_objects.py::test_the_pauses_after_conflicts_are_random_and_grow",
     ),
     Mutant(
@@ -164,8 +164,8 @@ MUTANTS: Final = (
     Mutant(
         "a foreign writer in between leaves a lost commit open",
         "lineage.py",
-        "    if before is not None and now.origin != before.origin:\n",
-        "    if False:\n",
+        "        if now.origin != before.origin:\n",
+        "        if False:\n",
         "test_lineage.py::test_what_cannot_be_told",
     ),
     Mutant(
