@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread
+import atexit
 import json
 import math
 import multiprocessing
@@ -156,9 +156,7 @@ def end(how: str, point: str, argument: str) -> None:
     """Hold two calls at a point, end the event loop there in one of ``ENDS``, and let go once the exit has begun."""
     home = home_at(argument)
     held = home.held(point).__enter__()
-    assert concurrent.futures.thread  # imported, and so registered, before this:
-    # Called before concurrent.futures waits for its threads: the exit itself has to wait for the commit.
-    threading._register_atexit(held.open)  # type: ignore[attr-defined] # atexit itself comes too late
+    atexit.register(held.open)  # called before the store's own, which has to wait for the commit
     ENDS[how](home.store(lock_timeout=3600), held)
 
 

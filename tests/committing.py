@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from petfleet import PetFleet
-from petfleet.backend import Backend
-from petfleet.changes import Change, Kind
+from petfleet import PetFleet, logs
+from petfleet.backend import Backend, OvertakenError
+from petfleet.changes import Change, Kind, carry_out
 from petfleet.lock import UserLock
 from tests.conftest import pet
 
@@ -19,32 +18,25 @@ WRITING = ("write", LOCK)
 CLEAN = ("write", LOCK)
 
 
-class OneBatch:
-    """The changes of one commit, all there from the beginning."""
+def attempt(backend: Backend, *changes: Change, user_id: str = "u") -> bool:
+    """Commit changes of one user in one batch, as the engine does; False if others have the turn, or are always first.
 
-    def __init__(self, *changes: Change) -> None:
-        self.changes = changes
-
-    def may_create(self) -> bool:
-        return any(change.kind >= Kind.CREATE for change in self.changes)
-
-    def wait(self, sign: object) -> bool:
-        return False
-
-    def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def waited(self) -> None:
-        pass
-
-    def take(self) -> Sequence[Change]:
-        return self.changes
-
-    def seconds_left(self) -> float:
-        return 0.0
-
-    def put_back(self) -> None:
-        pass
+    Raises:
+        OSError, FleetFormatError: the whole batch has failed; nothing was changed.
+    """
+    for _ in range(20):
+        try:
+            turn = backend.begin(user_id, create=any(change.kind >= Kind.CREATE for change in changes))
+            try:
+                if not turn.try_turn():
+                    return False
+                carry_out(changes, turn, lambda phase: None)
+                return True
+            finally:
+                logs.best_effort(turn.close)
+        except OvertakenError:
+            pass
+    return False
 
 
 def commit(
@@ -52,7 +44,7 @@ def commit(
 ) -> PetFleet | None:
     """Commit one change for user u and return its result, or raise its error."""
     only = Change(change, kind)
-    assert backend.commit("u", OneBatch(only))
+    assert attempt(backend, only)
     if only.error is not None:
         raise only.error
     return only.result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import os
 import threading
@@ -13,11 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import filelock
 import pytest
 import trio
 
-import petfleet
-from petfleet import FleetStore, PetHandle, bucket, disk, files, lock, notices, reading
+from petfleet import FleetStore, PetHandle, bucket, disk, files, lock, notices, reading, timeouts
+from petfleet._util import runtime
 from petfleet.files import FileBackend
 from tests.homes import KINDS, FileHome, Home, ObjectHome
 from tests.recording import RecordingOS
@@ -146,10 +148,12 @@ def never_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "os", _Guarded(os))
     for name in ("get", "put", "list"):
         monkeypatch.setattr(bucket.Bucket, name, _guarded_method(getattr(bucket.Bucket, name)))
-    for module in (disk, lock, reading, notices, petfleet.batching):
+    for module in (disk, lock, reading, notices):
         monkeypatch.setattr(module, "time", _Sleepless())
+    monkeypatch.setattr(runtime, "sleep", _Sleepless().sleep)
     for name in ("lock_descriptor", "unlock_descriptor"):
-        monkeypatch.setattr(lock, name, getattr(_Guarded(__import__("filelock")), name))
+        monkeypatch.setattr(lock, name, getattr(_Guarded(filelock), name))
+    monkeypatch.setattr(lock, "fcntl", _Guarded(fcntl))
 
 
 def _guarded_method(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -168,6 +172,12 @@ class _Sleepless:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
+
+
+@pytest.fixture(autouse=True)
+def there_is_time_to_ask_who_holds_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine an error would not wait for the name."""
+    monkeypatch.setattr(timeouts, "_HOLDER_SECONDS", 30)
 
 
 @pytest.fixture(autouse=True)
@@ -205,3 +215,12 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         """Let that time pass at once."""
         self.now += seconds
+
+
+def refuse_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the system allows no more threads."""
+
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,14 +10,14 @@ from types import TracebackType
 from typing import Any, ClassVar, Final
 from unittest import mock
 
-from petfleet import FleetStore, batching, disk, lock
+from petfleet import FleetStore, batching, calls, disk, lock
 from petfleet.bucket import Bucket
 from tests.gate import Gate
 
-BEFORE_TAKEN: Final = ("enqueued", "refused", "parked")
+BEFORE_TAKEN: Final = ("enqueued", "refused", "waiting")
 UNDER_LOCK: Final = ("taken", "written", "renamed")
 POINTS: Final = (*BEFORE_TAKEN, *UNDER_LOCK, "committed", "posted")
-BUSY: Final = ("refused", "parked")  # someone else has to hold the lock, or they are never reached
+BUSY: Final = ("refused", "waiting")  # someone else has to hold the lock, or they are never reached
 REQUEST_POINTS: Final = ("enqueued", "refused", "taken", "put", "answered", "committed", "posted")
 # Each kind of home (of tests/homes.py) with each of its points.
 HOMES_AND_POINTS: Final = (
@@ -29,10 +30,10 @@ _SECONDS: Final = 60  # how long a point is waited for, and held, at most
 class Held:
     """Holds whatever worker comes to one point of a call; a context manager that lets go at its end.
 
-    ``enqueued``: the lock file is not opened yet. ``refused``, ``parked``: the lock was refused, in the worker or in
-    the thread for parked users. ``taken``: the file is not read yet. ``written``: the temporary file is. ``renamed``:
-    the fleet file is new. ``committed``: the lock is released, no task woken. ``posted``: like that, until
-    :meth:`post`.
+    ``enqueued``: no thread has looked at it yet. ``refused``: the lock was refused. ``waiting``: its thread waits for
+    the lock in the kernel, or is about to; the lock's holder is what keeps it there. ``taken``: the file is not read
+    yet. ``written``: the temporary file is. ``renamed``: the fleet file is new. ``committed``: the lock is released, no
+    task woken. ``posted``: like that, until :meth:`post`.
     """
 
     points: ClassVar[tuple[str, ...]] = POINTS
@@ -48,14 +49,14 @@ class Held:
     def __enter__(self) -> Held:
         self._hook_entrance()
         if self.point in ("committed", "posted"):
-            post = batching._Call.post
+            post = calls.post
 
-            def gated(calls: list[batching._Call]) -> None:
+            def gated(posted: list[calls.PendingCall]) -> None:
                 self._stop.hold()
-                post(calls)
+                post(posted)
                 self.posted.set()
 
-            self._hooks.enter_context(mock.patch.object(batching._Call, "post", staticmethod(gated)))
+            self._hooks.enter_context(mock.patch("petfleet.batching.post", gated))
         elif self.point != "enqueued":
             self._hook_stop()
         return self
@@ -93,21 +94,25 @@ class Held:
         self._stop.open()
 
     def _hook_entrance(self) -> None:
-        self._hook(lock, "_open", before=self._entrance)
+        self._hook(batching.Batching, "_try", before=self._entrance)
 
     def _hook_stop(self) -> None:
-        if self.point in BUSY:
-            self._hook(lock.UserLock, "try_acquire", after=self._stop, only=self._is_refusal)
+        if self.point == "refused":
+            self._hook(lock.UserLock, "try_acquire", after=self._stop, only=operator.not_)
+        elif self.point == "waiting":
+            acquire = lock.UserLock.acquire
+
+            def waiting(user_lock: lock.UserLock) -> None:
+                self._stop.reached.set()
+                acquire(user_lock)
+
+            self._hooks.enter_context(mock.patch.object(lock.UserLock, "acquire", waiting))
         elif self.point == "taken":
             self._hook(disk, "read", before=self._stop)
         elif self.point == "written":
             self._hook(disk, "write_new", after=self._stop)
         elif self.point == "renamed":
             self._hook(disk, "rename", after=self._stop)
-
-    def _is_refusal(self, got: object) -> bool:
-        parking = threading.current_thread().name == "petfleet-parking"
-        return not got and parking == (self.point == "parked")
 
     def _hook(
         self,
@@ -134,21 +139,18 @@ class Held:
 class HeldRequest(Held):
     """The same for calls on objects.
 
-    ``enqueued``: nothing was asked of the store yet. ``refused``: others got ahead, and the calls wait again.
+    ``enqueued``: as for files. ``refused``: others got ahead, and the calls wait again.
     ``taken``: they do not wait any more. ``put``: before the request that puts. ``answered``: after its answer.
     ``committed``, ``posted``: as for files.
     """
 
     points = REQUEST_POINTS
 
-    def _hook_entrance(self) -> None:
-        self._hook(batching._Queue, "take", before=self._entrance)
-
     def _hook_stop(self) -> None:
         if self.point == "refused":
-            self._hook(batching._Queue, "wait", before=self._stop)
+            self._hook(batching.Batching, "_refused", before=self._stop)
         elif self.point == "taken":
-            self._hook(batching._Queue, "take", after=self._stop)
+            self._hook(batching.Batching, "_take", after=self._stop)
         elif self.point == "put":
             self._hook(Bucket, "put", before=self._stop)
         elif self.point == "answered":

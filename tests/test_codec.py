@@ -12,7 +12,8 @@ import pytest
 import tomli_w
 
 from petfleet import FleetFormatError, PetFleet, PetHandle, codec, dumps, loads
-from petfleet.changes import Change, Kind, State, apply
+from petfleet.changes import Change, Kind, apply
+from petfleet.state import State
 from tests.conftest import pet
 
 MIRA = PetHandle("mira", "friend", "pets/mira.toml", 7)

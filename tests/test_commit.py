@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from petfleet import PetFleet, disk, dumps
-from petfleet.changes import Change, Kind
+from petfleet.changes import Change, Kind, carry_out
 from petfleet.files import FileBackend
-from tests.committing import CLEAN, FLEET, LOCK, WRITING, OneBatch, add, commit, delete, load, names
+from tests.committing import CLEAN, FLEET, LOCK, WRITING, add, commit, delete, load, names
 from tests.conftest import pet
 from tests.recording import RecordingOS
 
@@ -48,8 +48,10 @@ def test_a_second_user_syncs_the_root_but_not_all_above_again(backend: FileBacke
     """What is above the root was made durable once."""
     commit(backend, add("mira"))
     system.calls.clear()
-    other = Change(lambda stored: PetFleet("v", [pet("otto")]), Kind.CREATE)
-    backend.commit("v", OneBatch(other))
+    turn = backend.begin("v", create=True)
+    assert turn.try_turn()
+    carry_out([Change(lambda stored: PetFleet("v", [pet("otto")]), Kind.CREATE)], turn, lambda phase: None)
+    turn.close()
     assert [path for call, path in system.calls if call == "fsync"] == ["TEMPORARY", "v", "."]
 
 

@@ -90,8 +90,18 @@ CASES: list[tuple[FleetError, dict[str, object], type[Exception], str]] = [
         LockTimeoutError("/f/fleet.toml.lock", 0.12345, None),
         {"path": "/f/fleet.toml.lock", "waited": 0.12345, "holder": None},
         TimeoutError,
-        "/f/fleet.toml.lock not locked within 0.123 s, its holder unknown or all of the store's threads busy: "
-        "try again, or raise lock_timeout or threads",
+        "/f/fleet.toml.lock not locked within 0.123 s, its holder unknown: try again, or raise lock_timeout",
+    ),
+    (
+        LockTimeoutError("/f/fleet.toml.lock", 2.0, None, "since all threads of the store are busy: raise threads"),
+        {
+            "path": "/f/fleet.toml.lock",
+            "waited": 2.0,
+            "holder": None,
+            "reason": "since all threads of the store are busy: raise threads",
+        },
+        TimeoutError,
+        "/f/fleet.toml.lock not locked within 2 s, since all threads of the store are busy: raise threads",
     ),
     (
         UnconfirmedCommitError("/f/fleet.toml"),

@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import anyio
+import anyio.to_thread
 import pytest
 
-from petfleet import FleetFormatError, PetFleet, UnconfirmedCommitError, codec, dumps, loads, lock
-from petfleet.changes import Kind
+from petfleet import FleetFormatError, FleetStore, PetFleet, UnconfirmedCommitError, codec, dumps, loads, lock
+from petfleet.changes import Change, Kind
 from petfleet.files import FileBackend
-from tests.committing import FLEET, LOCK, add, commit, delete, leave_dead_writer, load, marker, names
+from tests.committing import FLEET, LOCK, add, attempt, commit, delete, leave_dead_writer, load, marker, names
 from tests.conftest import pet
 from tests.recording import RecordingOS, refuse
 
@@ -80,8 +82,8 @@ def test_a_failed_creation_on_a_full_disk_leaves_nothing(backend: FileBackend, s
     assert not path.parent.exists()
 
 
-def test_an_error_of_the_unlocking_does_not_fail_a_durable_call(
-    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_an_error_of_the_unlocking_does_not_fail_a_durable_call(
+    store: FleetStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The descriptor is closed all the same, and that unlocks too."""
 
@@ -89,10 +91,10 @@ def test_an_error_of_the_unlocking_does_not_fail_a_durable_call(
         raise OSError(errno.EIO, "refused")
 
     monkeypatch.setattr(lock, "unlock_descriptor", refused)
-    assert commit(backend, add("mira")) is not None
+    assert (await store.add("u", pet("mira"))).get("mira") is not None
     assert "refused" in caplog.text
     monkeypatch.undo()
-    assert backend.is_free("u")
+    assert await anyio.to_thread.run_sync(store._backend.holder, "u") is None
 
 
 @pytest.mark.parametrize("synced", ["u", "."])
@@ -113,6 +115,54 @@ def test_an_unconfirmed_commit_says_so_and_is_written_anew(
     assert loaded.get("mira") is not None
     assert path.stat().st_ino != inode
     assert marker(path) == "clean"
+
+
+def test_an_unconfirmed_commit_is_told_to_every_call_of_the_batch(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """Loads before the change too: they are answered from nothing that was not confirmed."""
+    commit(backend, add("mira"))
+    refuse(system, "fsync", "u", errno.EIO)
+    changes = [Change(load, Kind.READ), Change(add("otto"), Kind.CREATE), Change(load, Kind.READ)]
+    assert attempt(backend, *changes)
+    assert [type(change.error) for change in changes] == [UnconfirmedCommitError] * 3
+    assert len({id(change.error) for change in changes}) == 3
+
+
+def test_a_refused_write_fails_the_changes_and_answers_the_loads(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """Nothing was changed: the loads of the batch get what is there."""
+    stored = commit(backend, add("mira"))
+    refuse(system, "write", "TEMPORARY", errno.ENOSPC)
+    changes = [Change(load, Kind.READ), Change(add("otto"), Kind.CREATE), Change(load, Kind.READ)]
+    assert attempt(backend, *changes)
+    assert isinstance(changes[1].error, OSError)
+    assert changes[1].error.errno == errno.ENOSPC
+    assert [changes[0].error, changes[2].error] == [None, None]
+    assert changes[0].result == changes[2].result == stored
+
+
+def test_a_deletion_that_cannot_tell_what_is_left_says_so(
+    backend: FileBackend, system: RecordingOS, path: Path
+) -> None:
+    """There is no fleet, but what a dead writer left may still be there: that is no success."""
+    path.parent.mkdir(parents=True)
+    looks: list[None] = []
+
+    def before(name: str, where: str) -> None:
+        if (name, where) == ("lstat", "u"):
+            looks.append(None)
+            if len(looks) > 1:  # after the one at the beginning
+                raise OSError(errno.EIO, "refused")
+
+    system.before = before
+    with pytest.raises(OSError, match="refused"):
+        commit(backend, delete, Kind.DELETE)
+    assert path.parent.exists()
+    system.before = lambda name, where: None
+    assert commit(backend, delete, Kind.DELETE) is None
+    assert not path.parent.exists()
 
 
 def test_a_marker_that_cannot_be_cleaned_does_not_fail_a_durable_call(

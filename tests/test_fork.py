@@ -154,22 +154,30 @@ def test_a_copy_of_the_descriptor_does_not_outlast_the_commit(root: Path) -> Non
             os.close(copy)
 
 
-@pytest.mark.parametrize("name", ["mutex", "parking"])
+@pytest.mark.parametrize("name", ["calls", "workers", "peeks", "timers", "lock queue"])
 def test_the_child_waits_for_no_lock_that_a_thread_of_the_parent_held(name: str, root: Path) -> None:
     """A fork while another thread is inside the store does not leave the child's store locked."""
     store = FleetStore(root, lock_timeout=0)
     asyncio.run(store.load("user"))
+    batching = store._batching
+    locks: dict[str, threading.Condition | threading.Lock] = {
+        "calls": batching.changed,
+        "workers": batching.workers._lock,
+        "peeks": batching.peeks._lock,
+        "timers": batching._timers._changed,
+        "lock queue": batching._lock_queue._lock,
+    }
     gate = Gate()
 
     def inside() -> None:
-        with store._batching.mutex if name == "mutex" else store._batching._parking._changed:
+        with locks[name]:
             gate.hold()
 
     thread = threading.Thread(target=inside)
     thread.start()
     gate.reached.wait()
     try:
-        assert in_fork(lambda: asyncio.run(store.add("user", pet("child")))) == 0
+        assert in_fork(lambda: asyncio.run(use_all(store))) == 0
     finally:
         gate.open()
         thread.join()
@@ -233,6 +241,15 @@ def test_workers_of_a_preloading_server_share_its_store(root: Path) -> None:
     found = names(asyncio.run(store.load("user")))
     assert len(found) == len(expected)
     assert set(found) == expected
+
+
+async def use_all(store: FleetStore) -> None:
+    """Use each of the store's parts that has threads."""
+    await store.add("user", pet("child"))
+    assert names(await store.peek("user")) == ["child"]
+    store._batching._timers.call_later(0, bool)
+    store._batching._lock_queue.poll("user", bool, bool)
+    await store.aclose()
 
 
 def add(store: FleetStore, name: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from petfleet import disk
+from petfleet._util import runtime
 from petfleet.files import FileBackend
 from tests.conftest import BlockingCallError
 
@@ -14,8 +15,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_blocking_rooms_refuse_the_event_loop(root: Path) -> None:
-    """Reading a file or committing from a task is an error here."""
+    """Reading a file, committing or sleeping in a task is an error here."""
     with pytest.raises(BlockingCallError):
         disk.read(str(root / "fleet.toml"), 10)
     with pytest.raises(BlockingCallError):
-        FileBackend(str(root)).is_free("user")
+        FileBackend(str(root)).begin("user", create=False)
+    with pytest.raises(BlockingCallError):
+        runtime.sleep(0)

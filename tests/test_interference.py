@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 from petfleet import PetFleet, disk, dumps, loads, lock
-from petfleet.changes import Change, Kind
+from petfleet.backend import OvertakenError
+from petfleet.changes import Change, Kind, carry_out
 from petfleet.files import FileBackend
 from petfleet.lock import UserLock
-from tests.committing import OneBatch, add, commit, delete, leave_dead_writer, load, names
+from tests.committing import add, attempt, commit, delete, leave_dead_writer, load, names
 from tests.conftest import pet
 
 
@@ -54,10 +56,10 @@ def test_a_lock_file_unlinked_before_it_was_locked_is_not_used(
 
     held: list[UserLock] = []
     once_before(monkeypatch, UserLock, "try_acquire", another_holds_a_new_lock)
-    assert not backend.commit("u", OneBatch(Change(change, kind)))
+    assert not attempt(backend, Change(change, kind))
     held[0].close()
     assert stored(path) == ["mira"]
-    assert backend.commit("u", OneBatch(Change(change, kind)))
+    assert attempt(backend, Change(change, kind))
     assert stored(path) == (["mira", "otto"] if kind is Kind.CREATE else ["mira"])
 
 
@@ -172,49 +174,37 @@ def test_a_user_directory_whose_parent_can_never_be_made_is_an_error(tmp_path: P
 def test_a_lock_file_replaced_again_and_again_counts_as_busy(
     backend: FileBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The call's deadline then ends it."""
+    """The engine tries again until the call's deadline."""
     commit(backend, add("mira"))
     monkeypatch.setattr(UserLock, "is_at_path", lambda self: False)
-    assert not backend.commit("u", OneBatch(Change(load, Kind.READ)))
+    assert not attempt(backend, Change(load, Kind.READ))
 
 
 def test_a_load_beside_nothing_looks_only_after_it_was_taken(backend: FileBackend, root: Path) -> None:
-    """What arrives after the look must not be answered by it."""
-    order: list[str] = []
-
-    class Watched(OneBatch):
-        def take(self) -> Any:
-            order.append("taken")
-            if len(order) == 1:  # another process adds, in between
-                commit(FileBackend(str(root)), add("mira"))
-            return super().take()
-
-        def put_back(self) -> None:
-            order.append("put back")
-
+    """What arrives after the look at the beginning must not be answered by it."""
+    turn = backend.begin("u", create=False)
+    assert turn.try_turn()
+    commit(FileBackend(str(root)), add("mira"))  # another process adds, in between
     change = Change(load, Kind.READ)
-    assert backend.commit("u", Watched(change))
+    with pytest.raises(OvertakenError):
+        carry_out([change], turn, lambda phase: None)
+    turn.close()
+    assert attempt(backend, change)
     assert change.result == PetFleet("u", [pet("mira")], "mira")
-    assert order == ["taken", "put back", "taken"]
 
 
 def test_a_creator_that_joins_a_load_beside_nothing_is_not_answered_without_the_lock(
     backend: FileBackend, path: Path
 ) -> None:
     """Only calls that cannot create may be: what they made would not be written."""
-    joined = Change(add("mira"), Kind.CREATE)
-
-    class Joining(OneBatch):
-        def may_create(self) -> bool:
-            asked.append(None)
-            return len(asked) > 1
-
-        def take(self) -> Any:
-            return [*self.changes, joined]
-
-    asked: list[None] = []
-    first = Change(load, Kind.READ)
-    assert backend.commit("u", Joining(first))
+    first, joined = Change(load, Kind.READ), Change(add("mira"), Kind.CREATE)
+    turn = backend.begin("u", create=False)
+    assert turn.try_turn()
+    with pytest.raises(OvertakenError):
+        carry_out([first, joined], turn, lambda phase: None)
+    turn.close()
+    assert not path.parent.exists()
+    assert attempt(backend, first, joined)
     assert first.result is None
     assert joined.result == PetFleet("u", [pet("mira")], "mira")
     assert stored(path) == ["mira"]
@@ -232,7 +222,7 @@ def test_a_lock_that_appears_beside_a_load_of_nothing_is_respected(
 
     held: list[UserLock] = []
     once_before(monkeypatch, disk, "exists", appear)
-    assert not backend.commit("u", OneBatch(Change(load, Kind.READ)))
+    assert not attempt(backend, Change(load, Kind.READ))
     held[0].close()
 
 
@@ -258,8 +248,8 @@ def test_links_and_pipes_under_the_lock_files_name_are_refused(
 def test_the_lock_is_had_again_after_all_of_that(backend: FileBackend) -> None:
     """No descriptor and no lock stays behind."""
     commit(backend, add("mira"))
-    assert backend.is_free("u")
-    assert backend.is_free("nobody")
+    assert backend.holder("u") is None
+    assert backend.holder("nobody") is None
     assert not lock._descriptors
 
 
@@ -288,22 +278,23 @@ def test_an_error_of_an_attempt_that_started_over_is_forgotten(
         Change(lambda fleet: fleet and fleet.with_last_active("mira", 1), Kind.CHANGE),
         Change(lambda fleet: fleet and fleet.with_last_active("otto", 2), Kind.CHANGE),
     ]
-    assert backend.commit("u", OneBatch(*changes))
+    assert attempt(backend, *changes)
     assert [change.error for change in changes] == [None, None]
     assert loads(path.read_bytes()).pet("otto").last_active == 2
 
 
+@pytest.mark.parametrize(("owner", "name"), [(lock, "_open"), (UserLock, "marker")], ids=["opening", "reading"])
 def test_a_directory_that_vanishes_again_and_again_counts_as_busy(
-    backend: FileBackend, monkeypatch: pytest.MonkeyPatch
+    backend: FileBackend, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
 ) -> None:
-    """Never ENOENT: the call's deadline ends it."""
+    """Never ENOENT: the engine tries again until the call's deadline."""
     commit(backend, add("mira"))
 
-    def vanished(lock: UserLock) -> bool:
+    def vanished(*arguments: object, **options: object) -> None:
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(UserLock, "try_acquire", vanished)
-    assert not backend.commit("u", OneBatch(Change(load, Kind.READ)))
+    monkeypatch.setattr(owner, name, vanished)
+    assert not attempt(backend, Change(load, Kind.READ))
 
 
 def test_deleting_removes_what_a_writer_left_that_died_at_once(backend: FileBackend, path: Path) -> None:
@@ -409,25 +400,27 @@ def test_what_someone_writes_after_a_recovery_is_not_taken_for_what_was_synced(
     assert synced == [str(path)]
 
 
-def test_a_refused_lock_is_tried_again_as_long_as_the_batch_waits(backend: FileBackend, path: Path) -> None:
-    """On one descriptor; each try comes with a sign of what the lock's holder did in between."""
+def test_a_refused_lock_is_tried_and_waited_for_on_one_descriptor(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To open the file for each try would cost ten times as much."""
     commit(backend, add("mira"))
     ours = UserLock(f"{path}.lock", create=False)
-    signs: list[object] = []
-
-    class Waiting(OneBatch):
-        def wait(self, sign: object) -> bool:
-            assert len(lock._descriptors) == 2
-            signs.append(sign)
-            if len(signs) == 2:
-                ours.mark_clean("none")
-            elif len(signs) == 4:
-                ours.close()
-            return len(signs) < 10
-
     assert ours.try_acquire()
+    turn = backend.begin("u", create=True)
+    assert not turn.try_turn()
+    assert not turn.try_turn()
+    waits = threading.Event()
+    once_before(monkeypatch, UserLock, "acquire", waits.set)
+    waiting = threading.Thread(target=turn.wait_turn)
+    waiting.start()
+    assert waits.wait(30)
+    assert len(lock._descriptors) == 2
+    ours.close()
+    waiting.join()
     change = Change(add("nova"), Kind.CREATE)
-    assert backend.commit("u", Waiting(change))
+    carry_out([change], turn, lambda phase: None)
+    assert backend.holder("u") is not None
+    turn.close()
     assert change.result == PetFleet("u", [pet("mira"), pet("nova")], "mira")
-    assert signs[0] == signs[1] != signs[2] == signs[3]
-    assert len(signs) == 4
+    assert stored(path) == ["mira", "nova"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import platform
+import re
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from petfleet import disk, lock
+from petfleet.backend import Holder
 from petfleet.lock import Marker, UserLock, holder
 
 
@@ -130,19 +134,36 @@ def test_the_path_must_still_mean_the_locked_file(name: str) -> None:
     ours.close()
 
 
+@pytest.mark.parametrize("take", [UserLock.try_acquire, UserLock.acquire], ids=["at once", "waiting"])
 def test_a_file_system_without_locks_is_an_error_that_names_the_file(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch, take: Callable[[UserLock], object]
 ) -> None:
     """Never go on unlocked."""
 
-    def unsupported(fd: int, *, blocking: bool) -> bool:
+    def unsupported(fd: int, operation: int = 0, *, blocking: bool = True) -> bool:
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(lock, "lock_descriptor", unsupported)
+    monkeypatch.setattr(fcntl, "flock", unsupported)
     ours = UserLock(name, create=True)
     with pytest.raises(OSError, match=r"Function not implemented.*fleet\.toml\.lock"):
-        ours.try_acquire()
+        take(ours)
     ours.close()
+
+
+def test_a_lock_is_waited_for_until_it_is_released(name: str) -> None:
+    """Whoever waits has it as soon as its holder lets go, and no one else does then."""
+    ours, theirs = UserLock(name, create=True), UserLock(name, create=False)
+    assert ours.try_acquire()
+    waiting = threading.Thread(target=theirs.acquire)
+    waiting.start()
+    ours.close()
+    waiting.join()
+    third = UserLock(name, create=False)
+    assert not third.try_acquire()
+    theirs.close()
+    assert third.try_acquire()
+    third.close()
 
 
 def test_the_holder_is_told_by_the_kernel(name: str) -> None:
@@ -150,10 +171,11 @@ def test_the_holder_is_told_by_the_kernel(name: str) -> None:
     ours = UserLock(name, create=True)
     assert holder(name) is None
     assert ours.try_acquire()
+    found = holder(name)
+    ours.close()
     if not Path("/proc/locks").exists():
         pytest.skip("this kernel has no /proc/locks")
-    assert holder(name) == f"pid {os.getpid()} on {socket.gethostname()}"
-    ours.close()
+    assert found == Holder(f"pid {os.getpid()} on {socket.gethostname()}")
 
 
 def test_the_holder_is_told_by_the_marker_where_the_kernel_does_not(
@@ -163,14 +185,42 @@ def test_the_holder_is_told_by_the_marker_where_the_kernel_does_not(
     (tmp_path / "locks").touch()
     monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(tmp_path / "locks"))
     ours = UserLock(name, create=True)
+    assert ours.try_acquire()
     ours.mark_writing()
-    assert holder(name) == f"pid {os.getpid()} on {socket.gethostname()}"
-    ours.mark_clean("none")
-    assert holder(name) is None
-    ours.close()
+    assert holder(name) == Holder(f"pid {os.getpid()} on {socket.gethostname()}")
     monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(tmp_path / "absent"))
+    assert holder(name) == Holder(f"pid {os.getpid()} on {socket.gethostname()}")
+    ours.mark_clean("none")
+    assert holder(name) == Holder(None)
+    ours.close()
     assert holder(name) is None
     assert holder(str(tmp_path / "no such file")) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "pid", "reason"),
+    [
+        ("READ", "1", "held by {} .*a shared lock"),
+        ("WRITE", "999999999", "held for {}, which has ended: "),
+    ],
+    ids=["a reader", "a dead process"],
+)
+def test_an_unusual_holder_is_told_with_the_way_out(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, pid: str, reason: str
+) -> None:
+    """What helps is another thing than to wait for a writer."""
+    ours = UserLock(name, create=True)
+    assert ours.try_acquire()
+    device = f"{os.major(ours.status.st_dev):02x}:{os.minor(ours.status.st_dev):02x}"
+    line = f"1: FLOCK  ADVISORY  {mode} {pid} {device}:{ours.status.st_ino} 0 EOF"
+    (tmp_path / "locks").write_text(f"{line}\n")
+    monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(tmp_path / "locks"))
+    who = f"pid {pid} on {socket.gethostname()}"
+    found = holder(name)
+    ours.close()
+    assert found is not None
+    assert found.name == who
+    assert re.match(reason.format(who), found.reason or "")
 
 
 def test_a_lock_file_that_cannot_be_given_to_its_account_is_not_left_open(
@@ -190,7 +240,6 @@ def test_a_lock_file_that_cannot_be_given_to_its_account_is_not_left_open(
 @pytest.mark.parametrize(
     ("refused", "call"),
     [
-        ("fstat", UserLock.sign_of_life),
         ("lseek", UserLock.marker),
         ("lseek", UserLock.mark_writing),
         ("read", UserLock.marker),
@@ -215,15 +264,3 @@ def test_an_error_on_the_descriptor_names_the_file(
             call(ours)
     assert (caught.value.errno, caught.value.filename) == (errno.EIO, name)
     ours.close()
-
-
-def test_the_holders_commits_are_signs_of_life(name: str) -> None:
-    """Whoever waits sees them on the descriptor that it has."""
-    ours, theirs = UserLock(name, create=True), UserLock(name, create=False)
-    os.utime(name, (1, 1))
-    before = theirs.sign_of_life()
-    assert theirs.sign_of_life() == before
-    ours.mark_clean("none")
-    assert theirs.sign_of_life() != before
-    ours.close()
-    theirs.close()

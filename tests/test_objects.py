@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
+from unittest import mock
 
 import anyio
 import anyio.to_thread
@@ -24,12 +25,14 @@ from petfleet import (
     loads,
     notices,
 )
+from petfleet._util import runtime
+from petfleet.backend import OvertakenError
 from petfleet.bucket import Bucket, ConflictError, Found, UnansweredError, UnsentError, Version
-from petfleet.changes import Change, Kind
+from petfleet.changes import Change, Kind, carry_out
 from petfleet.lineage import _MOST, Lineage, Writer
 from petfleet.objects import TOMBSTONE, TOMBSTONE_BYTES, tombstone
 from tests.children import in_fork
-from tests.committing import OneBatch, add, commit, delete, load
+from tests.committing import add, attempt, commit, delete, load
 from tests.conftest import Clock, pet, wait_until
 from tests.gate import Gate
 from tests.homes import MemoryHome, ObjectHome
@@ -37,25 +40,16 @@ from tests.homes import MemoryHome, ObjectHome
 Put = Callable[..., Version]
 
 
-class Tenacious(OneBatch):
-    """A batch that goes on after conflicts, for so many seconds of a clock of its own."""
+class Pauses(Clock):
+    """A clock on which each pause takes a tenth of a second."""
 
-    def __init__(self, *changes: Change, seconds: float = 1.0) -> None:
-        super().__init__(*changes)
-        self.left = seconds
-        self.waits = 0
-        self.pauses: list[float] = []
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[float] = []
 
-    def wait(self, sign: object) -> bool:
-        self.waits += 1
-        return True
-
-    def pause(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.left -= 0.1
-
-    def seconds_left(self) -> float:
-        return self.left
+    def sleep(self, seconds: float) -> None:
+        self.made.append(seconds)
+        super().sleep(0.1)
 
 
 class Watched:
@@ -66,6 +60,7 @@ class Watched:
         self.requests: list[str] = []
         self.puts: list[Callable[[Put, tuple[Any, ...]], Version]] = []
         self.gets: list[Exception | None] = []
+        self.pauses: list[float] = []
         bucket = backend._bucket
         put, get = bucket.put, bucket.get
 
@@ -82,12 +77,17 @@ class Watched:
         monkeypatch.setattr(bucket, "put", noted_put)
         monkeypatch.setattr(bucket, "get", noted_get)
 
-    def commit(self, *changes: Change, seconds: float = 1.0) -> Tenacious:
-        """Commit changes of user u in one batch that does not give up soon."""
+    def commit(self, *changes: Change, seconds: float = 1.0) -> None:
+        """Commit changes of user u in one batch; for so long a put whose answer was lost is looked up."""
         self.requests.clear()
-        batch = Tenacious(*changes, seconds=seconds)
-        assert self.backend.commit("u", batch)
-        return batch
+        clock = Pauses()
+        self.pauses = clock.made
+        self.backend._settle_seconds = seconds
+        with (
+            mock.patch.object(runtime, "monotonic", clock.monotonic),
+            mock.patch.object(runtime, "sleep", clock.sleep),
+        ):
+            assert attempt(self.backend, *changes)
 
     def add(self, name: str, seconds: float = 1.0) -> PetFleet | None:
         """Add a pet as :meth:`commit` does, and return the fleet or raise the error."""
@@ -214,47 +214,36 @@ def test_on_a_conflict_the_same_changes_are_applied_to_what_is_there_now(
     assert names(other.peek("u")) == [*first, "nova", "tom", "ada"]
 
 
-def test_the_pauses_after_conflicts_are_random_and_grow(
-    watched: Watched, other: ObjectBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those who met once must not meet again and again."""
-    drawn: list[tuple[float, float]] = []
-
-    def uniform(low: float, high: float) -> float:
-        drawn.append((low, high))
-        return high
-
-    monkeypatch.setattr("random.uniform", uniform)
-    watched.puts = [before_it(other, f"p{number}") for number in range(10)]
-    batch = Tenacious(Change(add("mira"), Kind.CREATE))
-    assert watched.backend.commit("u", batch)
-    assert batch.waits == 10
-    assert batch.pauses == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5, 0.5]
-    assert drawn == [(0, pause) for pause in batch.pauses]
-
-
-def test_it_gives_up_when_no_call_waits_any_longer(watched: Watched, other: ObjectBackend) -> None:
-    """The calls are put back, untouched, before the batch is asked whether to go on."""
-    asked: list[str] = []
-
-    class Impatient(OneBatch):
-        def put_back(self) -> None:
-            asked.append("put back")
-
-        def wait(self, sign: object) -> bool:
-            asked.append("wait")
-            return False
-
+def test_on_a_conflict_the_try_is_over(watched: Watched, other: ObjectBackend) -> None:
+    """Nothing of it has happened; when to try again is not for the backend to say."""
     watched.puts = [before_it(other, "nova")]
-    change = Change(add("mira"), Kind.CREATE)
-    assert not watched.backend.commit("u", Impatient(change))
-    assert asked == ["put back", "wait"]
+    turn = watched.backend.begin("u", create=True)
+    assert turn.try_turn()
+    with pytest.raises(OvertakenError):
+        carry_out([Change(add("mira"), Kind.CREATE)], turn, lambda phase: None)
+    turn.close()
+    assert watched.requests == ["get", "put", "get"]
     assert names(other.peek("u")) == ["nova"]
 
 
-def test_nothing_is_asked_for_calls_that_were_withdrawn(watched: Watched) -> None:
-    """A batch that is empty by now costs nothing."""
-    watched.commit()
+def test_an_answer_from_memory_that_others_have_overtaken_is_found_out(watched: Watched, other: ObjectBackend) -> None:
+    """A deletion of nothing rests on memory, too: if there is something by now, it is tried anew."""
+    assert commit(watched.backend, delete, Kind.DELETE) is None
+    commit(other, add("mira"))
+    turn = watched.backend.begin("u", create=False)
+    assert turn.try_turn()
+    with pytest.raises(OvertakenError):
+        carry_out([Change(delete, Kind.DELETE)], turn, lambda phase: None)
+    turn.close()
+    assert commit(watched.backend, delete, Kind.DELETE) is None
+    assert other.peek("u") is None
+
+
+def test_nothing_is_asked_before_the_calls_are_taken(watched: Watched) -> None:
+    """What arrives later must not be answered by it; and calls that were all withdrawn cost nothing."""
+    turn = watched.backend.begin("u", create=True)
+    assert turn.try_turn()
+    turn.close()
     assert watched.requests == []
 
 
@@ -275,6 +264,7 @@ async def test_calls_that_others_are_always_ahead_of_time_out(
         await store.add("u", pet("mira"))
     assert raised.value.path == object_home.where("u")
     assert raised.value.holder is None
+    assert "since others were first each time" in str(raised.value)
     assert raised.value.waited >= 0.05
     watched.puts = []
     assert "mira" not in names(await store.peek("u"))  # type: ignore[operator] # there is a fleet
@@ -317,14 +307,54 @@ def test_stores_that_share_a_backend_take_turns_at_a_user(watched: Watched) -> N
     watched.add("mira")
 
     def meanwhile(put: Put, arguments: tuple[Any, ...]) -> Version:
-        assert not watched.backend.is_free("u")
-        assert watched.backend.is_free("other")
-        assert not watched.backend.commit("u", Tenacious(Change(add("tom"), Kind.CREATE)))
+        assert not attempt(watched.backend, Change(add("tom"), Kind.CREATE))
+        others = watched.backend.begin("other", create=True)
+        assert others.try_turn()
+        others.close()
         return put(*arguments)
 
     watched.puts = [meanwhile]
     assert names(watched.add("nova")) == ["mira", "nova"]
-    assert watched.backend.is_free("u")
+    assert names(watched.add("tom")) == ["mira", "nova", "tom"]
+
+
+def test_a_turn_is_waited_for_until_it_is_given_back(watched: Watched) -> None:
+    """Each of those who wait has it for itself."""
+    ours = watched.backend.begin("u", create=True)
+    assert ours.try_turn()
+    had: list[bool] = []
+
+    def wait() -> None:
+        turn = watched.backend.begin("u", create=True)
+        assert not turn.try_turn()
+        came.release()
+        turn.wait_turn()
+        had.append(watched.backend.begin("u", create=True).try_turn())
+        turn.close()
+
+    came = threading.Semaphore(0)
+    waiting = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    for _ in waiting:
+        assert came.acquire(timeout=30)
+    assert had == []
+    ours.close()
+    for thread in waiting:
+        thread.join()
+    assert had == [False] * 3
+    assert ours.try_turn()
+    ours.close()
+
+
+def test_one_that_was_refused_gives_back_no_turn_of_others(watched: Watched) -> None:
+    """Closing it leaves the turn with those who have it."""
+    ours, theirs = (watched.backend.begin("u", create=True) for _ in range(2))
+    assert ours.try_turn()
+    assert not theirs.try_turn()
+    theirs.close()
+    assert not watched.backend.begin("u", create=True).try_turn()
+    ours.close()
 
 
 def test_what_has_happened_is_found_out_behind_commits_of_others(watched: Watched, other: ObjectBackend) -> None:
@@ -430,15 +460,38 @@ def test_what_is_not_decided_in_time_says_so(watched: Watched, caplog: pytest.Lo
     watched.gets = [OSError(errno.EIO, "away"), None] * 20
     changes = [Change(load, Kind.READ), Change(add("nova"), Kind.CREATE), Change(load, Kind.READ)]
     with caplog.at_level(logging.WARNING):
-        batch = watched.commit(*changes, seconds=0.55)
+        watched.commit(*changes, seconds=0.55)
     assert [type(change.error) for change in changes] == [UnconfirmedCommitError] * 3
-    assert len(batch.pauses) == 6
+    assert len(watched.pauses) == 6
     assert watched.requests == ["put", "get"] * 7
     assert "looking up whether it was written" in caplog.text
     watched.puts.clear()
     watched.gets.clear()
     assert names(watched.add("tom")) == ["mira", "tom"]
     assert watched.requests == ["get", "put"]
+
+
+def test_the_pauses_before_a_lost_put_is_looked_up_again_are_random_and_grow(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who met once must not meet again and again."""
+    drawn: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return high
+
+    watched.add("mira")
+    monkeypatch.setattr("random.uniform", uniform)
+    watched.puts = [request_lost] * 10
+    assert names(watched.add("nova", seconds=10.0)) == ["mira", "nova"]
+    assert watched.pauses == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5, 0.5]
+    assert drawn == [(0, pause) for pause in watched.pauses]
+
+
+def test_a_lost_put_is_looked_up_for_ten_seconds(object_home: ObjectHome) -> None:
+    """Whatever the lock_timeout of the stores: that is how long calls wait for their turn."""
+    assert object_home.backend()._settle_seconds == 10
 
 
 def test_a_foreign_object_that_is_in_the_way_is_a_conflict(watched: Watched, object_home: ObjectHome) -> None:
@@ -518,14 +571,14 @@ def test_a_store_that_cannot_be_read_fails_the_batch(watched: Watched, other: Ob
     else:
         watched.puts = [unsent]
         watched.gets = [None, AWAY, AWAY]
-    batch = Tenacious(Change(add("mira"), Kind.CREATE))
+    change = Change(add("mira"), Kind.CREATE)
     if when == "at first":
         with pytest.raises(OSError, match="away"):
-            watched.backend.commit("u", batch)
+            watched.commit(change)
     else:
-        assert watched.backend.commit("u", batch)
-        assert batch.changes[0].error is not None
-        assert str(batch.changes[0].error) == str(AWAY)
+        watched.commit(change)
+        assert change.error is not None
+        assert str(change.error) == str(AWAY)
     assert "mira" not in (names(other.peek("u")) or [])
 
 
@@ -643,7 +696,7 @@ def test_an_object_that_is_no_fleet(object_home: ObjectHome, data: bytes) -> Non
             read("u")
         assert raised.value.path == object_home.where("u")
     change = Change(lambda stored: PetFleet("u"), Kind.OVERWRITE)
-    assert backend.commit("u", OneBatch(change))
+    assert attempt(backend, change)
     assert (change.error is None) == (b"other" not in data)
 
 
@@ -686,6 +739,7 @@ def test_waiting_for_notices_ends_with_the_time_or_a_call(
     """No one is ever named."""
     clock = Clock()
     monkeypatch.setattr(notices, "time", clock)
+    monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
 
     class Calls:
         def is_set(self) -> bool:

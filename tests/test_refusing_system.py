@@ -9,25 +9,28 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from filelock import FileLock
 
 from petfleet import (
     FleetStore,
+    LockTimeoutError,
     PetFleet,
     disk,
     dumps,
     fleet_path,
     lock,
+    lock_queue,
 )
 from tests.calls import entries
-from tests.conftest import pet, wait_until
+from tests.children import names
+from tests.conftest import pet, refuse_threads, wait_until
 from tests.gate import Gate
 
 PERMISSIONS = """
@@ -184,11 +187,6 @@ NO_THREAD = (
 )
 
 
-def no_more_threads(self: threading.Thread) -> None:
-    """What starting a thread does where the system allows no more of them."""
-    raise RuntimeError("can't start new thread")
-
-
 async def test_a_call_that_finds_no_thread_fails_and_never_happens(
     store: FleetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +196,7 @@ async def test_a_call_that_finds_no_thread_fails_and_never_happens(
         lambda: store.peek("user"),
     ]
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", no_more_threads)
+        refuse_threads(patch)
         for call in calls:
             with pytest.raises(OSError, match="petfleet") as caught:
                 await call()
@@ -209,60 +207,125 @@ async def test_a_call_that_finds_no_thread_fails_and_never_happens(
     assert await store.load("user") == PetFleet("user", [pet("nova")], "nova")
 
 
-async def test_calls_behind_a_commit_that_find_no_thread_fail(
-    store: FleetStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The commit under way is not disturbed; what waits behind it gets the error and never happens."""
+async def test_calls_behind_a_commit_need_no_other_thread(store: FleetStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that is there carries them out, although the store is being closed."""
     gate = Gate()
-    monkeypatch.setattr(disk, "rename", gate.before(disk.rename))
-    errors: list[OSError] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "rename", gate.before(disk.rename))
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.add, "user", pet("mira"))
+            await anyio.to_thread.run_sync(gate.reached.wait)
+            group.start_soon(store.aclose)
+            await anyio.wait_all_tasks_blocked()
+            refuse_threads(patch)
+            for name in ("nova", "otto"):
+                group.start_soon(store.add, "user", pet(name))
+                await anyio.wait_all_tasks_blocked()
+            gate.open()
+    assert names(await store.load("user")) == ["mira", "nova", "otto"]
 
-    async def add(name: str, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        task_status.started()
-        try:
-            await store.add("user", pet(name))
-        except OSError as error:
-            errors.append(error)
 
+@pytest.fixture
+def refused(root: Path, store: FleetStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FileLock, Gate]]:
+    """Someone else has the lock of the user; whoever asks for it first is held before that."""
+    gate = Gate()
+    anyio.run(store.add, "user", pet("mira"))
+    monkeypatch.setattr(lock.UserLock, "try_acquire", gate.before(lock.UserLock.try_acquire))
+    with FileLock(fleet_path("user", root).with_name("fleet.toml.lock")) as held:
+        yield held, gate
+
+
+async def attempts(store: FleetStore, errors: list[Exception], name: str) -> None:
+    """Add a pet, and note the error."""
+    try:
+        await store.add("user", pet(name))
+    except Exception as error:  # noqa: BLE001 - which one is what is tested
+        errors.append(error)
+
+
+async def test_a_refused_lock_needs_no_thread(
+    store: FleetStore, refused: tuple[FileLock, Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that met it waits for it."""
+    held, gate = refused
     with monkeypatch.context() as patch:
         async with anyio.create_task_group() as group:
-            await group.start(add, "mira")
+            group.start_soon(store.add, "user", pet("nova"))
             await anyio.to_thread.run_sync(gate.reached.wait)
-            await group.start(add, "nova")
-            await group.start(add, "otto")
-            # Otherwise the thread that is there would carry them out.
-            group.start_soon(store.aclose)
-            await anyio.to_thread.run_sync(wait_until, lambda: store._batching._workers is None)
-            patch.setattr(threading.Thread, "start", no_more_threads)
+            refuse_threads(patch)
             gate.open()
-    assert [(error.errno, str(error)) for error in errors] == [(errno.EAGAIN, NO_THREAD)] * 2
-    assert errors[0] is not errors[1]
-    assert await store.add("user", pet("pia")) == PetFleet("user", [pet("mira"), pet("pia")], "mira")
+            while store._batching.workers._busy:
+                await anyio.lowlevel.checkpoint()
+            held.release()
+    assert names(await store.load("user")) == ["mira", "nova"]
 
 
-async def test_a_refused_lock_without_a_thread_to_watch_it_fails(
-    store: FleetStore, root: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_refused_lock_that_no_thread_can_wait_for_fails(
+    store: FleetStore, refused: tuple[FileLock, Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call that would have to wait for a lock, and cannot, gets the same error as any other without a thread."""
-    fleet = await store.add("user", pet("mira"))
-    gate = Gate()
-    monkeypatch.setattr(lock.UserLock, "try_acquire", gate.before(lock.UserLock.try_acquire))
+    """Calls that would have to be tried again, and cannot be, get the same error as any other without a thread."""
+    held, gate = refused
     errors: list[Exception] = []
-
-    async def add(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-        task_status.started()
-        try:
-            await store.add("user", pet("nova"))
-        except Exception as error:  # noqa: BLE001 - which one is what is tested
-            errors.append(error)
-
-    with FileLock(fleet_path("user", root).with_name("fleet.toml.lock")), monkeypatch.context() as patch:
+    with monkeypatch.context() as patch:
+        patch.setattr(lock_queue, "_MAX_THREADS", 0)  # as if so many waited already
         async with anyio.create_task_group() as group:
-            await group.start(add)
+            group.start_soon(attempts, store, errors, "nova")
             await anyio.to_thread.run_sync(gate.reached.wait)
-            patch.setattr(threading.Thread, "start", no_more_threads)
+            group.start_soon(attempts, store, errors, "otto")
+            await anyio.wait_all_tasks_blocked()
+            refuse_threads(patch)
+            gate.open()
+    check_no_thread(errors, 2)
+    held.release()
+    assert names(await store.load("user")) == ["mira"]
+
+
+async def test_calls_that_are_to_be_tried_again_and_find_no_thread_fail(
+    store: FleetStore, refused: tuple[FileLock, Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left waiting, and the next call that gets a thread works."""
+    held, gate = refused
+    errors: list[Exception] = []
+    due: list[Callable[[], object]] = []
+    with monkeypatch.context() as patch:
+        async with anyio.create_task_group() as group:
+            patch.setattr(store._batching._lock_queue._timers, "call_later", lambda _, function: due.append(function))
+            with monkeypatch.context() as full:
+                full.setattr(lock_queue, "_MAX_THREADS", 0)
+                for name in ("nova", "otto"):
+                    group.start_soon(attempts, store, errors, name)
+                    await anyio.wait_all_tasks_blocked()
+                gate.open()
+                await anyio.to_thread.run_sync(wait_until, lambda: due and not store._batching.workers._busy)
+            await anyio.to_thread.run_sync(store._batching.workers.end_idle)
+            refuse_threads(patch)
+            due.pop()()
+    check_no_thread(errors, 2)
+    assert not store._batching._queues
+    held.release()
+    assert names(await store.add("user", pet("pia"))) == ["mira", "pia"]
+
+
+async def test_without_a_thread_a_call_whose_time_is_over_still_says_what_it_waited_for(
+    root: Path, refused: tuple[FileLock, Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only who has the lock could not be found out."""
+    held, gate = refused
+    impatient = FleetStore(root, lock_timeout=0)
+    with monkeypatch.context() as patch:
+        errors: list[Exception] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(attempts, impatient, errors, "nova")
+            await anyio.to_thread.run_sync(gate.reached.wait)
+            refuse_threads(patch)
             gate.open()
     (error,) = errors
-    assert isinstance(error, OSError), repr(error)
-    assert (error.errno, str(error)) == (errno.EAGAIN, NO_THREAD)
-    assert await store.load("user") == fleet
+    assert isinstance(error, LockTimeoutError)
+    assert (error.path, error.holder) == (held.lock_file, None)
+
+
+def check_no_thread(errors: list[Exception], number: int) -> None:
+    """Check that there are so many errors that say that no thread could be started, each of them its own."""
+    assert [str(error) for error in errors] == [NO_THREAD] * number
+    assert all(isinstance(error, OSError) and error.errno == errno.EAGAIN for error in errors)
+    assert len({id(error) for error in errors}) == number

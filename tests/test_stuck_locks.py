@@ -12,15 +12,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
 
-import petfleet
-from petfleet import FleetStore, PetFleet, loads
-from petfleet.files import FileBackend
+from petfleet import FleetStore, PetFleet, loads, statistics
+from petfleet.batching import Batching
+from petfleet.calls import UserQueue
 from tests.conftest import pet, wait_until
 from tests.gate import Gate
 
@@ -64,26 +63,23 @@ def locks_held(root: Path, count: int) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def commits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The users whose commits the worker threads have begun, in order."""
+    """The users whose turns the worker threads have asked for, in order."""
     begun: list[str] = []
-    commit = FileBackend.commit
+    run = Batching._run
 
-    def noted(self: FileBackend, user_id: str, batch: Any) -> bool:
-        begun.append(user_id)
-        return commit(self, user_id, batch)
+    def noted(self: Batching, queue: UserQueue) -> float:
+        begun.append(queue.user_id)
+        return run(self, queue)
 
-    monkeypatch.setattr(FileBackend, "commit", noted)
+    monkeypatch.setattr(Batching, "_run", noted)
     return begun
 
 
-def all_parked(store: FleetStore, count: int) -> bool:
+def all_wait(store: FleetStore, count: int) -> bool:
     """Whether all those users wait beside the worker threads; one of them may just be looked at."""
-    batching = store._batching
-    return (
-        store.statistics().lock_waits == count
-        and batching._spinning == 0
-        and len(batching._parking._parked) >= count - 1
-    )
+    queue = store._batching._lock_queue
+    waiting = queue._waiting + queue._polled
+    return store.statistics().lock_waits == count and waiting >= count - 1 and not store._batching.workers._ready
 
 
 @pytest.mark.parametrize(("stuck", "threads"), [(1000, 32), (64, 2), (64, 1)])
@@ -103,7 +99,7 @@ async def test_users_with_stuck_locks_cost_the_others_nothing(
             async with anyio.create_task_group() as group:
                 for number in range(stuck):
                     group.start_soon(add, f"stuck-{number}")
-                await anyio.to_thread.run_sync(wait_until, lambda: all_parked(store, stuck))
+                await anyio.to_thread.run_sync(wait_until, lambda: all_wait(store, stuck))
                 commits.clear()
                 await add("healthy")
                 for value in range(20):
@@ -117,28 +113,8 @@ async def test_users_with_stuck_locks_cost_the_others_nothing(
     assert store.statistics().lock_waits == stuck
 
 
-async def test_few_worker_threads_try_refused_locks_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many locks are refused, at most a quarter of the worker threads is busy with trying again."""
-    store = FleetStore(root, lock_timeout=100, threads=8)
-    commit = FileBackend.commit
-    spinning: list[int] = []
-
-    def noted(self: FileBackend, user_id: str, batch: Any) -> bool:
-        spinning.append(store._batching._spinning)
-        return commit(self, user_id, batch)
-
-    monkeypatch.setattr(FileBackend, "commit", noted)
-    with locks_held(root, 64) as holder, anyio.fail_after(60):
-        async with anyio.create_task_group() as group:
-            for number in range(64):
-                group.start_soon(store.add, f"stuck-{number}", pet("mira"))
-            await anyio.to_thread.run_sync(wait_until, lambda: all_parked(store, 64))
-            holder.kill()
-    assert 1 <= max(spinning) <= 2
-
-
 async def test_stuck_users_are_served_although_they_wait_while_others_never_stop(root: Path) -> None:
-    """A parked user comes back as soon as its lock is free, beside a hot user's endless traffic."""
+    """A user who waits is served as soon as its lock is free, beside a hot user's endless traffic."""
     store = FleetStore(root, lock_timeout=100, threads=1)
     await store.add("hot", pet("mira"))
     ended = False
@@ -155,7 +131,7 @@ async def test_stuck_users_are_served_although_they_wait_while_others_never_stop
                 group.start_soon(traffic)
             async with anyio.create_task_group() as waiting:
                 waiting.start_soon(store.add, "stuck-0", pet("mira"))
-                await anyio.to_thread.run_sync(wait_until, lambda: all_parked(store, 1))
+                await anyio.to_thread.run_sync(wait_until, lambda: all_wait(store, 1))
                 holder.kill()  # which releases its locks
             ended = True
     assert loads((root / "stuck-0" / "fleet.toml").read_bytes()).active_pet == "mira"
@@ -163,13 +139,13 @@ async def test_stuck_users_are_served_although_they_wait_while_others_never_stop
 
 async def test_a_warning_of_a_long_wait_cannot_hold_up_calls(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A logging handler that raises, or is slow, meets neither the calls that waited nor those of other users."""
-    monkeypatch.setattr(petfleet.batching, "_LONG_WAIT", 0.0)
+    monkeypatch.setattr(statistics, "_LONG_WAIT", 0.0)
     store = FleetStore(root, lock_timeout=100)
     mutex_was_free: list[bool] = []
 
     class Raising(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            mutex = store._batching.mutex
+            mutex = store._batching.changed
             mutex_was_free.append(mutex.acquire(timeout=5))  # what a slow handler would keep the event loops from
             if mutex_was_free[-1]:
                 mutex.release()
@@ -179,7 +155,7 @@ async def test_a_warning_of_a_long_wait_cannot_hold_up_calls(root: Path, monkeyp
     with locks_held(root, 1) as holder, anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(store.add, "stuck-0", pet("mira"))
-            await anyio.to_thread.run_sync(wait_until, lambda: all_parked(store, 1))
+            await anyio.to_thread.run_sync(wait_until, lambda: all_wait(store, 1))
             holder.kill()
     assert (await store.touch("stuck-0", last_active=5)).pet("mira").last_active == 5
     await anyio.to_thread.run_sync(wait_until, lambda: mutex_was_free)

@@ -9,16 +9,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import anyio
 import pytest
 
 from petfleet import FleetFormatError, FleetStore, PetFleet, codec, disk, dumps, fleet_path, loads, reading
+from petfleet._util import runtime
 from petfleet.changes import Change, Kind
 from petfleet.files import FileBackend
-from tests.committing import OneBatch, add, commit, leave_dead_writer, load, marker, names
-from tests.conftest import pet, wait_until
+from tests.committing import add, attempt, commit, leave_dead_writer, load, marker, names
+from tests.conftest import Clock, pet, wait_until
 from tests.gate import Gate
 from tests.old_program import is_version, rewrite, version
 from tests.recording import RecordingOS
@@ -27,27 +27,29 @@ BEFORE = PetFleet("u", [pet("mira"), pet("nova")])
 AFTER = PetFleet("u", [pet("mira"), pet("nova"), pet("otto")])
 
 
-class Pausing(OneBatch):
-    """A batch during whose pauses one thing after another happens."""
+class Pauses(Clock):
+    """The clocks that reading goes by: they stand still, but for what happens during its pauses."""
 
-    def __init__(self, *changes: Change, meanwhile: Callable[[int], object] = lambda number: None) -> None:
-        super().__init__(*changes)
-        self.pauses = 0
-        self._meanwhile = meanwhile
+    def __init__(self) -> None:
+        super().__init__()
+        self.wall = 1_700_000_000.0  # a little after the tests write their files
+        self.number = 0
+        self.meanwhile: Callable[[int], object] = lambda number: None
 
-    def pause(self, seconds: float) -> None:
-        self.pauses += 1
-        self._meanwhile(self.pauses)
+    def time(self) -> float:
+        return self.wall
+
+    def sleep(self, seconds: float) -> None:
+        self.number += 1
+        self.meanwhile(self.number)
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The clocks that reading goes by: they stand still, a little after the tests write their files."""
-    clock = SimpleNamespace(now=1_700_000_000.0, up=0.0)
-    clock.time = lambda: clock.now
-    clock.monotonic = lambda: clock.up
-    clock.sleep = lambda seconds: None
+def clock(monkeypatch: pytest.MonkeyPatch) -> Pauses:
+    """Put such clocks under the reading of files."""
+    clock = Pauses()
     monkeypatch.setattr(reading, "time", clock)
+    monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
     return clock
 
 
@@ -63,31 +65,37 @@ def torn(data: bytes, cut: bytes = b"manifest_path") -> bytes:
     return data[: data.rindex(cut)]
 
 
+def error_of_load(backend: FileBackend) -> BaseException | None:
+    """Return the error of a load: its own, not that of its batch."""
+    change = Change(load, Kind.READ)
+    assert attempt(backend, change)
+    return change.error
+
+
 @pytest.mark.parametrize("change", [load, add("lora")], ids=["load", "add"])
 def test_a_commit_waits_for_a_rewrite_to_be_finished(
-    backend: FileBackend, path: Path, system: RecordingOS, clock: SimpleNamespace, change: Callable[..., PetFleet]
+    backend: FileBackend, path: Path, system: RecordingOS, clock: Pauses, change: Callable[..., PetFleet]
 ) -> None:
     """It sees neither the empty file nor the half of it, and returns what it has synced."""
     whole = dumps(AFTER).encode()
     states = [torn(whole), torn(whole, b"role"), whole]
     put(path, b"")
-    batch = Pausing(Change(change, Kind.CHANGE), meanwhile=lambda number: put(path, states[number - 1]))
-    assert backend.commit("u", batch)
-    assert batch.pauses == 3
-    assert batch.changes[0].result == change(AFTER)
+    clock.meanwhile = lambda number: put(path, states[number - 1])
+    assert commit(backend, change, Kind.CHANGE) == change(AFTER)
+    assert clock.number == 3
     assert loads(path.read_bytes()) == change(AFTER)
     assert ("fsync", "u/fleet.toml") in system.calls
 
 
-def test_a_peek_waits_for_a_rewrite_to_be_finished(backend: FileBackend, path: Path, clock: SimpleNamespace) -> None:
+def test_a_peek_waits_for_a_rewrite_to_be_finished(backend: FileBackend, path: Path, clock: Pauses) -> None:
     """Without the lock it reads the same way."""
     put(path, b"")
-    clock.sleep = lambda seconds: put(path, dumps(AFTER).encode())
+    clock.meanwhile = lambda number: put(path, dumps(AFTER).encode())
     assert backend.peek("u") == AFTER
 
 
 def test_what_is_synced_is_what_was_read_in_the_end(
-    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, clock: Pauses
 ) -> None:
     """Truncated again while it is synced, it is read once more, and waited for once more."""
     put(path, dumps(BEFORE).encode())
@@ -101,26 +109,25 @@ def test_what_is_synced_is_what_was_read_in_the_end(
             put(path, b"")
 
     monkeypatch.setattr(disk, "sync_file", truncated)
-    batch = Pausing(Change(load, Kind.READ), meanwhile=lambda number: put(path, dumps(AFTER).encode()))
-    assert backend.commit("u", batch)
-    assert (batch.changes[0].result, batch.pauses, len(syncs)) == (AFTER, 1, 2)
+    clock.meanwhile = lambda number: put(path, dumps(AFTER).encode())
+    assert commit(backend, load, Kind.READ) == AFTER
+    assert (clock.number, len(syncs)) == (1, 2)
 
 
 @pytest.mark.parametrize("age", [0.099, -0.099])
 def test_a_file_that_stays_torn_is_reported_after_a_tenth_of_a_second(
-    backend: FileBackend, path: Path, clock: SimpleNamespace, age: float
+    backend: FileBackend, path: Path, clock: Pauses, age: float
 ) -> None:
     """However often it is written to meanwhile, and whatever the wall clock does."""
 
     def meanwhile(number: int) -> None:
-        clock.up += 0.03
+        clock.now += 0.03
         put(path, b"#", age)
 
     put(path, b"#", age)
-    batch = Pausing(Change(load, Kind.READ), meanwhile=meanwhile)
-    assert backend.commit("u", batch)
-    assert isinstance(batch.changes[0].error, FleetFormatError)
-    assert batch.pauses == 4
+    clock.meanwhile = meanwhile
+    assert isinstance(error_of_load(backend), FleetFormatError)
+    assert clock.number == 4
     assert path.read_bytes() == b"#"
 
 
@@ -135,28 +142,26 @@ def test_a_file_that_stays_torn_is_reported_after_a_tenth_of_a_second(
     ],
 )
 def test_what_time_will_not_mend_is_reported_at_once(
-    backend: FileBackend, path: Path, clock: SimpleNamespace, data: bytes, age: float
+    backend: FileBackend, path: Path, clock: Pauses, data: bytes, age: float
 ) -> None:
     """A pause would only cost."""
     put(path, data, age)
-    batch = Pausing(Change(load, Kind.READ))
-    assert backend.commit("u", batch)
-    assert isinstance(batch.changes[0].error, FleetFormatError)
-    assert batch.pauses == 0
+    assert isinstance(error_of_load(backend), FleetFormatError)
+    assert clock.number == 0
 
 
-def test_an_empty_file_is_waited_for_once(backend: FileBackend, path: Path, clock: SimpleNamespace) -> None:
+def test_an_empty_file_is_waited_for_once(backend: FileBackend, path: Path, clock: Pauses) -> None:
     """However old it looks, it may have been truncated just now; once waited for in vain, it is known to be left so."""
 
     def pauses() -> int:
-        batch = Pausing(Change(load, Kind.READ), meanwhile=meanwhile)
-        assert backend.commit("u", batch)
-        assert isinstance(batch.changes[0].error, FleetFormatError)
-        return batch.pauses
+        before = clock.number
+        assert isinstance(error_of_load(backend), FleetFormatError)
+        return clock.number - before
 
     def meanwhile(number: int) -> None:
-        clock.up += 0.06
+        clock.now += 0.06
 
+    clock.meanwhile = meanwhile
     put(path, b"", age=1000)
     assert [pauses(), pauses()] == [2, 0]
     put(path, b"", age=999)
@@ -164,7 +169,7 @@ def test_an_empty_file_is_waited_for_once(backend: FileBackend, path: Path, cloc
 
 
 def test_a_reader_that_was_held_up_looks_again(
-    backend: FileBackend, path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    backend: FileBackend, path: Path, clock: Pauses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was torn when it was read may be whole by the time that its age is judged."""
     put(path, torn(dumps(AFTER).encode()))
@@ -172,7 +177,7 @@ def test_a_reader_that_was_held_up_looks_again(
 
     def held_up(*arguments: object) -> disk.Stored | None:
         stored = read(*arguments)  # type: ignore[arg-type]
-        clock.now += 1
+        clock.wall += 1
         put(path, dumps(AFTER).encode())
         return stored
 
@@ -181,11 +186,11 @@ def test_a_reader_that_was_held_up_looks_again(
 
 
 def test_a_file_truncated_while_it_is_read_is_read_again(
-    backend: FileBackend, path: Path, system: RecordingOS, clock: SimpleNamespace
+    backend: FileBackend, path: Path, system: RecordingOS, clock: Pauses
 ) -> None:
     """When it was opened it was old and whole."""
     put(path, dumps(BEFORE).encode(), age=1000)
-    clock.sleep = lambda seconds: put(path, dumps(AFTER).encode())
+    clock.meanwhile = lambda number: put(path, dumps(AFTER).encode())
 
     def truncated(name: str, where: str) -> None:
         if (name, where) == ("read", "u/fleet.toml"):
@@ -197,24 +202,24 @@ def test_a_file_truncated_while_it_is_read_is_read_again(
 
 
 def test_a_reader_of_a_large_file_looks_a_second_time(
-    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, clock: Pauses
 ) -> None:
     """To find that its first half is no fleet took longer than the whole wait."""
     put(path, torn(dumps(BEFORE).encode()))
     user_id_in = codec.user_id_in
 
     def slow(data: bytes) -> str | None:
-        clock.up += 1
         clock.now += 1
+        clock.wall += 1
         return user_id_in(data)
 
     monkeypatch.setattr(codec, "user_id_in", slow)
-    clock.sleep = lambda seconds: put(path, dumps(AFTER).encode())
+    clock.meanwhile = lambda number: put(path, dumps(AFTER).encode())
     assert backend.peek("u") == AFTER
 
 
 def test_a_torn_file_that_is_gone_at_the_second_look_is_no_fleet(
-    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, clock: Pauses
 ) -> None:
     """No error tells of it."""
     put(path, torn(dumps(AFTER).encode()))
@@ -273,27 +278,23 @@ def test_a_prefix_that_is_a_fleet_by_itself_cannot_be_told(backend: FileBackend,
 # --- in a store ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_pause_leaves_the_other_users_a_worker(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a torn file is waited for, another thread may run; peek waits on threads of its own."""
+async def test_a_pause_keeps_no_other_user_waiting(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a torn file is waited for, other threads commit; peek waits on threads of its own."""
     store = FleetStore(root)
     await store.add("user", pet("mira"))
     path = fleet_path("user", root)
     whole = path.read_bytes()
     gate = Gate()
-    monkeypatch.setattr("petfleet.batching.time.sleep", gate.before(lambda seconds: None))
+    monkeypatch.setattr("petfleet.reading.time.sleep", gate.before(lambda seconds: None))
     monkeypatch.setattr(reading, "_TORN_SECONDS", 3600)
     path.write_bytes(b"")
-    workers = store._batching._workers
-    assert workers is not None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.load, "user")
         await anyio.to_thread.run_sync(wait_until, gate.reached.is_set)
-        assert workers._aside == 1
         await store.add("other", pet("nova"))
         path.write_bytes(whole)
         assert await store.peek("user") == loads(whole)
         gate.open()
-    assert workers._aside == 0
 
 
 async def test_no_reader_meets_the_old_programs_half_written_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from petfleet import LockTimeoutError, PetFleet, batching, workers
+from petfleet import PetFleet
+from petfleet._util import runtime
 from petfleet.batching import Batching
-from petfleet.changes import Batch, Kind
-from petfleet.files import FileBackend
+from petfleet.calls import PendingCall, UserQueue
+from petfleet.changes import Kind
+from petfleet.sizing import Sizing
+from petfleet.workers import Pool
 from tests.conftest import Clock, wait_until
+from tests.fake_backend import FakeBackend
 from tests.gate import Gate
 
 
-class Backend(FileBackend):
-    """Commits nothing, and notes for whom; the user named first is held at a gate once its calls are taken."""
-
-    def __init__(self) -> None:
-        super().__init__("nowhere")
-        self.begun: list[str] = []
-        self.gate = Gate()
-
-    def commit(self, user_id: str, batch: Batch) -> bool:
-        self.begun.append(user_id)
-        for change in batch.take():
-            change.result = PetFleet(user_id)
-        if user_id == "first":
-            self.gate.hold()
-        return True
-
-    def is_free(self, user_id: str) -> bool:
-        return True
-
-    def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
-        return lambda waited: LockTimeoutError(user_id, waited, None)
+async def load(store: Batching, user_id: str) -> PetFleet | None:
+    return await store.call(user_id, lambda fleet: fleet, Kind.READ)
 
 
 @pytest.mark.parametrize(
@@ -57,70 +41,63 @@ async def test_who_comes_back_at_once_lets_the_quiet_ones_pass(
     """Within 10 ms of its last batch a user is hot, and comes after the others until it has waited for 0.1 s."""
     clock = Clock()
     clock.now = 1024.0
-    for module in (batching, workers):
-        monkeypatch.setattr(module, "time", clock)
-    backend = Backend()
-    store = Batching(backend, 100, 1)
-
-    async def call(user_id: str) -> None:
-        await store.call(user_id, lambda fleet: fleet, Kind.READ)
+    monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
+    backend = FakeBackend()
+    backend.held["first"] = Gate()
+    store = Batching(backend, 3600, 1)
 
     async with anyio.create_task_group() as group:
 
         async def begin(user_id: str) -> None:
-            group.start_soon(call, user_id)
+            group.start_soon(load, store, user_id)
             await anyio.to_thread.run_sync(wait_until, lambda: user_id in store._queues)
 
-        await call("quiet")
+        await load(store, "quiet")
         clock.now += 0.02
         await begin("first")
-        await anyio.to_thread.run_sync(backend.gate.reached.wait)
+        await anyio.to_thread.run_sync(backend.held["first"].reached.wait)
         store._served.put("hot", clock.now, 3)  # as if a batch of it had been done by another thread
         clock.now += away
         await begin("hot")
         clock.now += waited
         await begin("quiet")
         await begin("other")
-        backend.gate.open()
-    assert backend.begun == ["quiet", "first", *order]
+        backend.held["first"].open()
+    assert backend.read == ["quiet", "first", *order]
 
 
 async def test_when_a_batch_is_done_its_user_is_hot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether calls were already waiting for the end of the batch, or come a moment later."""
     clock = Clock()
-    monkeypatch.setattr(batching, "time", clock)
+    monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
     marks: list[tuple[str, bool]] = []
-    submit = workers.Workers[batching._Queue].submit
+    submit = Pool[UserQueue].submit
 
-    def noted(self: workers.Workers[batching._Queue], queue: batching._Queue, *, ahead: bool) -> None:
+    def noted(self: Pool[UserQueue], queue: UserQueue, *, ahead: bool) -> None:
         marks.append((queue.user_id, ahead))
         submit(self, queue, ahead=ahead)
 
-    monkeypatch.setattr(workers.Workers, "submit", noted)
-    backend = Backend()
-    store = Batching(backend, 100, 1)
-
-    async def call(user_id: str) -> None:
-        await store.call(user_id, lambda fleet: fleet, Kind.READ)
+    monkeypatch.setattr(Pool, "submit", noted)
+    backend = FakeBackend()
+    gate = backend.held["first"] = Gate()
+    store = Batching(backend, 3600, 1)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(call, "first")
-        await anyio.to_thread.run_sync(backend.gate.reached.wait)
-        group.start_soon(call, "first")
+        group.start_soon(load, store, "first")
+        await anyio.to_thread.run_sync(gate.reached.wait)
+        group.start_soon(load, store, "first")
         await anyio.to_thread.run_sync(wait_until, lambda: store._queues["first"].waiting)
-        backend.gate.open()
-    await call("first")
+        gate.open()
+    await load(store, "first")
     clock.now += 0.02
-    await call("first")
-    await call("other")
+    await load(store, "first")
+    await load(store, "other")
     assert marks == [("first", True), ("first", False), ("first", False), ("first", True), ("other", True)]
 
 
 async def test_an_interrupted_call_never_happens_and_leaves_its_user_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while its thread is started: the job without a call ends by itself."""
-    backend = Backend()
-    backend.gate.open()
-    store = Batching(backend, 100, 1)
+    store = Batching(FakeBackend(), 3600, 1)
 
     def interrupted(self: threading.Thread) -> None:
         raise KeyboardInterrupt
@@ -133,10 +110,10 @@ async def test_an_interrupted_call_never_happens_and_leaves_its_user_free(monkey
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            store._enqueue("u", batching._Call(change, Kind.CHANGE, 100))
+            store._enqueue("u", PendingCall(change, Kind.CHANGE))
     assert not store._queues
-    assert await store.call("u", lambda fleet: fleet, Kind.READ) == PetFleet("u")
-    assert await store.call("u", lambda fleet: fleet, Kind.READ) == PetFleet("u")
+    assert await load(store, "u") == PetFleet("u")
+    assert await load(store, "u") == PetFleet("u")
     await store.aclose()
     assert not store._queues
     assert not happened
@@ -144,40 +121,26 @@ async def test_an_interrupted_call_never_happens_and_leaves_its_user_free(monkey
 
 
 async def test_only_a_commit_that_wrote_tells_how_slow_the_disk_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A load is no measure of it, and neither is what the user's batch before or after has done."""
-    judged: list[bool] = []
-    run, end = Batching._run, Batching._end
+    """By the time of its write that no thread computed; a load is no measure of it."""
+    clock, computed = Clock(), Clock()
+    monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
+    monkeypatch.setattr(runtime, "thread_time", computed.monotonic)
+    judged: list[tuple[float, float]] = []
+    monkeypatch.setattr(Sizing, "judge", lambda self, waited, computed: judged.append((waited, computed)))
+    store = Batching(FakeBackend(), 3600, 1)
 
-    def noted(self: Batching, queue: batching._Queue) -> bool:
-        judged.append(run(self, queue))
-        return judged[-1]
+    def change(fleet: PetFleet | None) -> PetFleet:
+        clock.now += 4.0  # a change function may take its time
+        computed.now += 1.0
+        return PetFleet("u", extra={"changed": True})
 
-    def and_the_next_begins(self: Batching, queue: batching._Queue) -> None:
-        end(self, queue)
-        queue.has_waited = True  # in another thread, before this one has gone on
+    def write(*arguments: object) -> None:
+        clock.now += 3.0
+        computed.now += 0.5
 
-    monkeypatch.setattr(Batching, "_run", noted)
-    monkeypatch.setattr(Batching, "_end", and_the_next_begins)
-
-    class Writing(Backend):
-        def commit(self, user_id: str, batch: Batch) -> bool:
-            if len(self.begun) in (0, 2):
-                batch.waited()
-            return super().commit(user_id, batch)
-
-    backend = Writing()
-    store = Batching(backend, 100, 1)
-
-    async def call() -> None:
-        await store.call("first", lambda fleet: fleet, Kind.READ)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(call)
-        await anyio.to_thread.run_sync(backend.gate.reached.wait)
-        group.start_soon(call)
-        await anyio.to_thread.run_sync(wait_until, lambda: store._queues["first"].waiting)
-        backend.gate.open()
-    await call()
-    await call()
+    monkeypatch.setattr("tests.fake_backend.FakeCommit.write", write)
+    await load(store, "u")
+    await store.call("u", change, Kind.CREATE)
+    await load(store, "u")
     await store.aclose()
-    assert judged == [True, False, True, False]
+    assert judged == [(2.5, 1.5)]

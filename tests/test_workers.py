@@ -1,145 +1,162 @@
-"""The threads that commit: whose turn it is, how many there are at once, and what happens when one is refused."""
+"""The threads that work: whose turn it is, how many there are at once, how they end, and when one is refused."""
 
 from __future__ import annotations
 
+import errno
+import gc
 import logging
 import threading
-import time
 import weakref
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from petfleet import workers
-from petfleet.workers import Workers
-from tests.conftest import Clock, wait_until
+from petfleet._util import runtime
+from petfleet.workers import Pool
+from tests.conftest import Clock, refuse_threads, wait_until
 from tests.gate import Gate
 
 
-class HeldClock(Clock):
-    """A clock of which each sleep lasts until the test has it end."""
+class WorkClock(Clock):
+    """A clock that also counts the seconds for which threads have computed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 1024.0
-        self.sleeps: list[float] = []
-        self._ticks = threading.Semaphore(0)
-        self._free = threading.Event()
+        self.computed = 0.0
 
-    def sleep(self, seconds: float) -> None:
-        """Sleep without any time passing."""
-        if self._free.is_set():
-            time.sleep(0.001)
-        else:
-            self.sleeps.append(seconds)
-            self._ticks.acquire()
+    def thread_time(self) -> float:
+        return self.computed
 
-    def tick(self) -> None:
-        """End one sleep, and wait until that thread sleeps again."""
-        wait_until(lambda: self.sleeps)
-        before = len(self.sleeps)
-        self._ticks.release()
-        wait_until(lambda: len(self.sleeps) == before + 1)
 
-    def end(self) -> None:
-        """End all sleeps."""
-        self._free.set()
-        self._ticks.release(100)
+class DueTimers(runtime.Timers):
+    """Timers of which each function is called when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.due: list[tuple[float, Callable[[], object]]] = []
+        self.refuses = False
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        if self.refuses:
+            raise OSError(errno.EAGAIN, "no thread for timers")
+        self.due.append((seconds, function))
+
+    def pass_time(self) -> None:
+        """Call what is due by now."""
+        due, self.due = self.due, []
+        for _, function in due:
+            function()
 
 
 class Room:
-    """Workers whose things are names; each of these waits at a gate, if it has one."""
+    """A pool whose things are names; each of these waits at its gate, if it has one, and "aside" stands aside there."""
 
-    def __init__(self, most: int) -> None:
-        self.workers = Workers[str](self._run, most)
+    def __init__(self, clock: WorkClock, least: int = 4, most: int = 32) -> None:
+        self.timers = DueTimers()
+        self.pool = Pool[str](self._run, least, most, self.timers)
         self.gates: dict[str, Gate] = {}
         self.begun: list[str] = []
         self.done: list[str] = []
+        self.threads: set[threading.Thread] = set()
+        self.aside = 0
+        self._clock = clock
+        self._waits = 0.0
+        self._computes = 0.0
 
     def submit(self, *names: str, ahead: bool = False) -> None:
         for name in names:
-            self.workers.submit(name, ahead=ahead)
+            self.pool.submit(name, ahead=ahead)
+
+    def hold(self, *names: str) -> None:
+        """Submit things that go on only after :meth:`open`."""
+        self.gates.update({name: Gate() for name in names})
+        self.submit(*names)
 
     def block(self, *names: str) -> None:
-        """Submit things that go on only after :meth:`open`, and wait until so many have begun."""
-        for name in names:
-            self.gates[name] = Gate()
+        """Submit such things, and wait until so many have begun."""
         begun = len(self.begun)
-        self.submit(*names)
+        self.hold(*names)
         wait_until(lambda: len(self.begun) == begun + len(names))
 
     def open(self) -> None:
         for gate in self.gates.values():
             gate.open()
 
-    def threads(self) -> int:
-        """Return how many threads are at work or will be at once."""
-        return len(self.workers._busy)
+    def busy(self) -> int:
+        """Return how many threads are at work, once all that were asked for are."""
+        wait_until(lambda: len(self.begun) - len(self.done) - self.aside == len(self.pool._busy))
+        return len(self.pool._busy)
 
-    def at_once(self, number: int = 40) -> int:
-        """Return how many of so many things run at the same time."""
-        gate = Gate()
-        names = [f"at once {index}" for index in range(number)]
-        self.gates.update(dict.fromkeys(names, gate))
-        before = len(self.begun)
-        self.submit(*names)
-        asked_for = len(self.workers._busy)  # none of them can end, so no one else comes
-        wait_until(lambda: len(self.begun) == before + asked_for)
-        gate.open()
-        self.idle()
-        return asked_for
+    def at_once(self) -> int:
+        """Return how many of forty things run at the same time."""
+        names = [f"at once {index}" for index in range(40)]
+        self.hold(*names)
+        found = self.busy()
+        self.open()
+        self.rest()
+        return found
 
-    def idle(self) -> None:
-        wait_until(lambda: not self.workers._busy)
-        assert not self.workers.any_waiting()
+    def rest(self) -> None:
+        """Wait until nothing is left to do."""
+        wait_until(lambda: not self.pool._busy)
+        assert not self.pool._ready
 
-    def _run(self, name: str) -> bool:
+    def work(self, *waits: float, computing: float = 0.001) -> None:
+        """Have jobs done one after another that wait so long for the storage, and compute."""
+        for self._waits in waits:
+            self._computes = computing
+            self.submit("job")
+            self.rest()
+        self._waits = self._computes = 0.0
+
+    def _hold_aside(self) -> None:
+        self.aside += 1
+        self.gates["aside"].hold()
+        self.aside -= 1
+
+    def _run(self, name: str) -> float:
+        self.threads.add(threading.current_thread())
         self.begun.append(name)
-        if name in self.gates:
+        if name == "aside":
+            self.pool.stand_aside(self._hold_aside)
+        elif name == "fails aside":
+            with pytest.raises(ZeroDivisionError):
+                self.pool.stand_aside(lambda: 1 / 0)
+        elif name in self.gates:
             self.gates[name].hold()
+        self._clock.computed += self._computes
+        waited = self._waits if name == "job" else 0.0
         self.done.append(name)
-        return name == "timed"
+        return waited
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldClock]:
-    """A clock for the workers that the test moves."""
-    clock = HeldClock()
-    monkeypatch.setattr(workers, "time", clock)
-    monkeypatch.setattr(workers, "_PER_SECOND", 2000)
-    yield clock
-    clock.end()
+def clock(monkeypatch: pytest.MonkeyPatch) -> WorkClock:
+    """A clock that goes only when the test moves it."""
+    clock = WorkClock()
+    monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
+    monkeypatch.setattr(runtime, "thread_time", clock.thread_time)
+    return clock
 
 
 @pytest.fixture
-def one(clock: HeldClock) -> Iterator[Room]:
+def one(clock: WorkClock) -> Iterator[Room]:
     """A single thread, which a first thing keeps busy."""
-    room = Room(1)
+    room = Room(clock, 1, 1)
     room.block("first")
     yield room
     room.open()
-    clock.end()
-    room.workers.shutdown()
+    room.pool.end_idle()
 
 
 @pytest.fixture
-def many(clock: HeldClock) -> Iterator[Room]:
-    """Up to 32 threads, none of them started yet."""
-    room = Room(32)
+def many(clock: WorkClock) -> Iterator[Room]:
+    """Four to 32 threads, none of them started yet."""
+    room = Room(clock)
     yield room
     room.open()
-    clock.end()
-    room.workers.shutdown()
-
-
-def refuse_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on the system allows no more threads."""
-
-    def refused(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refused)
+    room.pool.end_idle()
 
 
 # --- whose turn it is ------------------------------------------------------------------------------------------------
@@ -151,7 +168,7 @@ def test_first_come_first_served(one: Room, ahead: bool) -> None:
     names = [f"{number}" for number in range(20)]
     one.submit(*names, ahead=ahead)
     one.open()
-    one.idle()
+    one.rest()
     assert one.done == ["first", *names]
 
 
@@ -162,11 +179,11 @@ def test_ahead_comes_before_what_waits(one: Room) -> None:
     one.submit("e")
     one.submit("f", ahead=True)
     one.open()
-    one.idle()
+    one.rest()
     assert one.done == ["first", "c", "d", "f", "a", "b", "e"]
 
 
-def test_what_has_waited_a_tenth_of_a_second_is_not_overtaken(one: Room, clock: HeldClock) -> None:
+def test_what_has_waited_a_tenth_of_a_second_is_not_overtaken(one: Room, clock: WorkClock) -> None:
     """However many come that are marked ahead, nothing waits behind them for ever."""
     one.submit("a")
     clock.now += 0.09
@@ -177,7 +194,7 @@ def test_what_has_waited_a_tenth_of_a_second_is_not_overtaken(one: Room, clock: 
     clock.now += 0.1
     one.submit("after both", ahead=True)
     one.open()
-    one.idle()
+    one.rest()
     assert one.done == ["first", "before a", "a", "after a, before b", "b", "after both"]
 
 
@@ -185,205 +202,174 @@ def test_what_has_waited_a_tenth_of_a_second_is_not_overtaken(one: Room, clock: 
 
 
 @pytest.mark.parametrize(("most", "at_once"), [(1, 1), (3, 3), (4, 4), (32, 4)])
-def test_four_at_once(most: int, at_once: int, clock: HeldClock) -> None:
-    """As long as no slow disk is known, four run at once, or as many as are allowed, and all the others follow."""
-    room = Room(most)
+def test_four_at_once(most: int, at_once: int, clock: WorkClock) -> None:
+    """As long as nothing is known of the storage, the least run at once, or as many as are allowed."""
+    room = Room(clock, 4, most)
     assert room.at_once() == at_once
     assert len(room.done) == 40
-    clock.end()
-    room.workers.shutdown()
-
-
-def taking(room: Room, clock: HeldClock, seconds: list[float]) -> None:
-    """Have jobs carried out one after another that take so long."""
-    run = room.workers._run
-    left = iter(seconds)
-
-    def taking_time(name: str) -> bool:
-        clock.now += next(left)
-        return run(name)
-
-    room.workers._run = taking_time
-    for _ in seconds:
-        room.submit("timed")
-        room.idle()
-    room.workers._run = run
+    room.pool.end_idle()
 
 
 @pytest.mark.parametrize(
-    ("seconds", "at_once"),
+    ("waits", "at_once"),
     [
-        ([0.01] * 16, 20),
+        ([0.01] * 16, 11),
         ([0.01] * 15, 4),
-        ([0.01] * 8 + [5.0] * 8, 20),
-        ([5.0] * 8 + [0.01] + [5.0] * 7, 20),
+        ([5.0] * 8 + [0.01] + [5.0] * 7, 11),
         ([1.0] * 16, 32),
         ([0.001] * 16, 4),
-        ([0.0103] * 16, 21),
+        ([0.0104] * 16, 11),
+        ([0.0106] * 16, 12),
     ],
-    ids=["10 ms", "too few", "the fastest counts", "also in the middle", "never more", "1 ms", "rounded up"],
+    ids=["ten times", "too few jobs", "the shortest counts", "never more", "never fewer", "down", "up"],
 )
-def test_more_at_once_on_a_slow_disk(many: Room, clock: HeldClock, seconds: list[float], at_once: int) -> None:
-    """As many as it takes for 2,000 jobs a second, judged by the fastest of 16, never more than allowed."""
-    taking(many, clock, seconds)
+def test_as_many_at_once_as_the_wait_leaves_time_for(many: Room, waits: list[float], at_once: int) -> None:
+    """One, and as many more as can compute in the shortest wait of 16 jobs, within the bounds."""
+    many.work(*waits)
     assert many.at_once() == at_once
 
 
-def test_four_again_when_the_disk_is_quick_again(many: Room, clock: HeldClock) -> None:
-    """What was fastest before is forgotten with each judgement, and each rests on twice as many jobs."""
-    taking(many, clock, [0.01] * 16)
-    assert many.workers._at_once == 20
-    taking(many, clock, [0.001] * 31)
-    assert many.workers._at_once == 20
-    taking(many, clock, [0.001])
-    assert many.at_once() == 4
-    taking(many, clock, [0.02] * (64 - 40))  # the 40 have taken no time, and were not judged
-    assert many.workers._at_once == 4
-    taking(many, clock, [0.02] * 40)
-    assert many.at_once() == 32
+def test_the_mean_of_what_is_computed_counts(many: Room) -> None:
+    """A job that computes for long weighs as much as it takes."""
+    many.work(*[0.01] * 15, computing=0.0005)
+    many.work(0.01, computing=0.0085)  # a mean of 0.001
+    assert many.at_once() == 11
 
 
-def test_no_more_than_1024_jobs_are_judged_together(many: Room, clock: HeldClock) -> None:
-    """Or a store that has done millions would never notice that its disk has changed."""
-    for _ in range(16 + 32 + 64 + 128 + 256 + 512):
-        many.workers._judge(0.001)
-    for _ in range(2):
-        assert many.workers._at_once == 4
-        for _ in range(1024):
-            many.workers._judge(0.01)
-        assert many.workers._at_once == 20
-        for _ in range(1024):
-            many.workers._judge(0.001)
+def test_a_computation_too_short_for_the_clock_is_no_error(many: Room, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the system counts a thread's time in coarse steps, even many jobs together may seem to take none."""
+    many.work(*[0.01] * (16 + 32), computing=0.0)
+    assert caplog.messages == []
+    many.work(*[0.01] * 64)
+    assert many.pool._sizing.at_once == 11
 
 
-def test_jobs_without_the_disk_are_not_judged(many: Room, clock: HeldClock) -> None:
-    """What was answered from memory, or waited for a lock, says nothing about the disk, however long it took."""
-    taking(many, clock, [0.01] * 15)
-    run = many.workers._run
-    many.workers._run = lambda name: run(name) and False
-    taking(many, clock, [0.0001, 0.01, 10.0] * 10)
-    many.workers._run = run
-    assert many.workers._at_once == 4
-    taking(many, clock, [0.01])
-    assert many.at_once() == 20
+def test_each_judgement_rests_on_twice_as_many_jobs(many: Room) -> None:
+    """But on no more than 1,024, or a store that has done millions would never notice that its storage has changed."""
+    at_once = 4
+    for number, jobs in enumerate([16, 32, 64, 128, 256, 512, 1024, 1024, 1024]):
+        wait, expected = [(0.01, 11), (0.001, 4), (0.02, 21)][number % 3]
+        for _ in range(jobs - 1):
+            many.pool._sizing.judge(wait, 0.001)
+        assert many.pool._sizing.at_once == at_once
+        many.pool._sizing.judge(wait, 0.001)
+        assert many.pool._sizing.at_once == expected  # what was shortest before is forgotten
+        at_once = expected
 
 
-def test_a_thread_too_many_goes_when_it_is_done(many: Room, clock: HeldClock) -> None:
+def test_jobs_that_did_not_wait_are_not_judged(many: Room) -> None:
+    """What was answered from memory, or waited for a turn only, says nothing about the storage."""
+    many.work(*[0.01] * 15)
+    many.work(*[0.0] * 30, computing=1.0)
+    assert many.pool._sizing.at_once == 4
+    many.work(0.01)
+    assert many.at_once() == 11
+
+
+def test_a_thread_too_many_goes_idle_when_it_is_done(many: Room) -> None:
     """When fewer are to run at once, those that end first take nothing new, and the others go on."""
-    taking(many, clock, [0.01] * 16)
-    many.block(*[f"{number}" for number in range(20)])
-    many.gates["late 0"] = Gate()
-    many.submit(*[f"late {number}" for number in range(10)])
-    many.workers._at_once = 4
-    for number in range(16):
+    many.work(*[0.01] * 16)
+    many.block(*[f"{number}" for number in range(11)])
+    many.hold("late")
+    many.submit(*[f"later {number}" for number in range(10)])
+    many.pool._sizing.at_once = 4
+    for number in range(7):
         many.gates[f"{number}"].open()
-    wait_until(lambda: len(many.workers._busy) == 4)
-    assert len(many.begun) == 16 + 20
+    wait_until(lambda: len(many.pool._busy) == 4)
+    assert many.begun[-1] == "10"
     many.open()
-    many.idle()
-    assert len(many.done) == 16 + 30
+    many.rest()
+    assert len(many.done) == 16 + 11 + 11
 
 
 # --- aside -----------------------------------------------------------------------------------------------------------
 
 
-def test_who_only_waits_for_something_gives_its_place_to_another(many: Room) -> None:
-    """Each thread that steps aside lets one more of the waiting things run, and back again, one less."""
-    many.block("a", "b", "c", "d")
-    many.gates.update(e=Gate(), f=Gate())
-    many.submit("e", "f")
-    many.workers.aside(1)
-    wait_until(lambda: many.begun[4:] == ["e"])
-    assert many.threads() == 5
-    assert many.workers.any_waiting()
-    many.workers.aside(-1)
-    many.gates["a"].open()
-    wait_until(lambda: len(many.workers._busy) == 4)
-    assert many.begun[4:] == ["e"]  # the place of "a" went back to who had stepped aside
-    many.open()
-    many.idle()
-    assert sorted(many.done) == ["a", "b", "c", "d", "e", "f"]
-    assert many.at_once() == 4
+@pytest.mark.parametrize("early", [True, False], ids=["has waited", "comes later"])
+def test_who_stands_aside_lets_another_run_and_takes_its_place_back(early: bool, clock: WorkClock) -> None:
+    """What has waited already, or comes meanwhile, is run by another thread, and nothing more after that."""
+    room = Room(clock, 1, 1)
+    room.hold("aside", *["a"] * early)
+    room.gates["aside"].reached.wait()
+    room.hold(*["a"] * (not early))
+    room.submit("b")
+    assert room.busy() == 1
+    room.gates["aside"].open()
+    wait_until(lambda: "aside" in room.done)
+    room.submit("c")
+    assert room.busy() == 1
+    room.open()
+    room.rest()
+    assert room.done == ["aside", "a", "b", "c"]
+    room.pool.end_idle()
 
 
-def test_a_thing_submitted_later_takes_the_place_too(many: Room) -> None:
-    """It need not have waited already."""
-    many.block("a", "b", "c", "d")
-    many.workers.aside(1)
-    assert many.threads() == 4, "a thread was started for nothing"
-    many.block("e")
-    many.submit("f")
-    assert many.threads() == 5
-    many.workers.aside(-1)
+def test_a_wait_aside_that_fails_gives_the_place_back_too(clock: WorkClock) -> None:
+    """Its error passes."""
+    room = Room(clock, 1, 1)
+    room.submit("fails aside")
+    room.rest()
+    room.hold("a", "b")
+    assert room.busy() == 1
+    room.open()
+    room.rest()
+    room.pool.end_idle()
 
 
-def test_coming_back_starts_no_thread(many: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Although something still waits, since an earlier thread was refused."""
-    many.block("a", "b", "c", "d")
-    many.submit("e", "f")
+def test_standing_aside_survives_a_refused_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is then run by the thread that comes back."""
+    entered, back = Gate(), Gate()
+    done: list[str] = []
+
+    def run(name: str) -> float:
+        if name == "first":
+            entered.hold()
+            pool.stand_aside(back.hold)
+        done.append(name)
+        return 0.0
+
+    pool = Pool[str](run, 1, 1, DueTimers())
+    pool.submit("first", ahead=False)
+    entered.reached.wait()
+    pool.submit("a", ahead=False)
     with monkeypatch.context() as patch:
         refuse_threads(patch)
-        many.workers.aside(2)
-    many.workers.aside(-1)
-    assert many.threads() == 4
-    many.workers.aside(-1)
-
-
-def test_stepping_aside_cannot_exceed_the_most_threads(clock: HeldClock) -> None:
-    """However many step aside."""
-    room = Room(5)
-    room.workers.aside(3)
-    assert room.at_once() == 5
-    clock.end()
-    room.workers.shutdown()
-
-
-def test_stepping_aside_survives_a_refused_thread(many: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits is then run by the threads that are there."""
-    many.block("a", "b", "c", "d")
-    many.submit("e")
-    with monkeypatch.context() as patch:
-        refuse_threads(patch)
-        many.workers.aside(1)
-    assert many.begun == ["a", "b", "c", "d"]
-    many.open()
-    many.idle()
-    assert sorted(many.done) == ["a", "b", "c", "d", "e"]
-    many.workers.aside(-1)
+        entered.open()
+        back.reached.wait()
+        assert done == []
+        back.open()
+        wait_until(lambda: done == ["first", "a"])
+    pool.end_idle()
 
 
 # --- a thread that cannot be started ---------------------------------------------------------------------------------
 
 
 def test_without_any_thread_the_thing_is_refused(many: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is never run; what comes later is run alone."""
+    """It is never run, costs no place later, and the error says what to do."""
     with monkeypatch.context() as patch:
         refuse_threads(patch)
-        for name in ("refused", "too"):
-            with pytest.raises(RuntimeError, match="can't start new thread"):
-                many.submit(name)
-    assert not many.workers.any_waiting()
-    assert not many.workers._executor._work_queue.qsize()
-    many.submit("taken")
-    many.idle()
-    many.workers.shutdown()
-    assert many.begun == ["taken"]
-
-
-def test_a_refused_thread_costs_no_place_later(many: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As soon as the system allows threads again, four run at once."""
-    with monkeypatch.context() as patch:
-        refuse_threads(patch)
-        for _ in range(3):
-            with pytest.raises(RuntimeError):
+        for _ in range(5):
+            with pytest.raises(OSError, match="could not start a thread") as refused:
                 many.submit("refused")
-    many.submit("taken")
-    many.idle()
-    wait_until(lambda: not many.workers._executor._work_queue.qsize())
-    for name in ("a", "b", "c", "d"):
-        many.gates[name] = Gate()
-    many.submit("a", "b", "c", "d")
-    assert len(many.workers._executor._threads) >= 4
+            assert refused.value.errno == errno.EAGAIN
+    many.block("a", "b", "c", "d")
+    many.open()
+    many.rest()
+    assert sorted(many.begun) == ["a", "b", "c", "d"]
+
+
+def test_beside_a_thread_at_work_nothing_is_refused(many: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that is there comes to it."""
+    many.block("a")
+    with monkeypatch.context() as patch:
+        refuse_threads(patch)
+        many.submit("b", "c", "d")
+    assert many.begun == ["a"]
+    many.open()
+    many.rest()
+    assert many.done == ["a", "b", "c", "d"]
+    assert len(many.threads) == 1
 
 
 def interrupt_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,266 +386,239 @@ def test_an_interrupt_passes_although_a_thread_is_at_work(many: Room, monkeypatc
     many.block("a")
     with monkeypatch.context() as patch:
         refuse_threads(patch)
-        many.submit(*"ghijklm")
-        many.submit(*"GHIJKLM", ahead=True)
+        many.submit(*"ghi")
+        many.submit(*"GHI", ahead=True)
         interrupt_threads(patch)
         with pytest.raises(KeyboardInterrupt):
             many.submit("interrupted", ahead=True)
     many.open()
-    many.workers.shutdown()
-    assert [name for name in many.done if name != "interrupted"] == ["a", *"GHIJKLM", *"ghijklm"]
+    many.rest()
+    assert [name for name in many.done if name != "interrupted"] == ["a", *"GHI", *"ghi"]
 
 
-def test_a_refused_thing_leaves_the_order_of_others_as_it_is(many: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_thing_leaves_the_order_of_others_as_it_is(clock: WorkClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is taken out of the middle of what interrupted calls have left waiting without a thread."""
+    room = Room(clock, 1, 1)
     with monkeypatch.context() as patch:
         interrupt_threads(patch)
         for name in "abcde":
             with pytest.raises(KeyboardInterrupt):
-                many.submit(name)
+                room.submit(name)
         refuse_threads(patch)
-        with pytest.raises(RuntimeError):
-            many.submit("refused", ahead=True)
-    many.workers._at_once = 1
-    many.submit("z")
-    many.idle()
-    assert many.done == [*"abcde", "z"]
+        with pytest.raises(OSError, match="thread"):
+            room.submit("refused", ahead=True)
+    room.submit("z")
+    room.rest()
+    assert room.done == [*"abcde", "z"]
+    room.pool.end_idle()
 
 
-def test_beside_a_thread_at_work_nothing_is_refused(many: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread that is there comes to it, and the executor's tickets for more do not run anything twice."""
-    many.block("a")
-    with monkeypatch.context() as patch:
-        refuse_threads(patch)
-        many.submit("b", "c", "d")
-    assert many.begun == ["a"]
-    many.open()
-    many.idle()
-    many.workers.shutdown()
-    assert many.done == ["a", "b", "c", "d"]
-
-
-def test_a_thread_that_was_refused_and_comes_late_takes_nothing(many: Room) -> None:
-    """The executor may run it after all, beside as many as are to run at once."""
-    many.block("a", "b", "c", "d")
-    many.submit("e")
-    many.workers._work(object())
-    assert many.begun == ["a", "b", "c", "d"]
-
-
-def test_a_thing_that_comes_while_the_last_thread_goes_is_run(
-    clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+def test_a_thread_that_started_although_its_start_was_interrupted(
+    clock: WorkClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that has found nothing more to do counts as gone from that moment on."""
-    room = Room(1)
-    next_of = room.workers._next
-    late: list[str] = []
+    """It runs nothing beside those that may run at once, and it ends with the other idle ones."""
+    room = Room(clock, 1, 1)
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
 
-    def and_then_another(ticket: object) -> object:
-        entry = next_of(ticket)
-        if entry is None and not late:
-            late.append("late")
-            room.submit("late")
-        return entry
+    def interrupted(self: threading.Thread) -> None:
+        start(self)
+        started.append(self)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(room.workers, "_next", and_then_another)
-    room.submit("first")
-    wait_until(lambda: room.done == ["first", "late"])
-    room.workers.shutdown()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            room.submit("interrupted")
+    room.hold("a")
+    room.submit("b")
+    assert room.busy() == 1
+    room.open()
+    room.rest()
+    assert room.done == ["interrupted", "a", "b"]
+    room.pool.end_idle()
+    wait_until(lambda: not any(thread.is_alive() for thread in {*started, *room.threads}), seconds=5)
 
 
-def test_an_error_ends_no_thread(clock: HeldClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_ends_no_thread(clock: WorkClock, caplog: pytest.LogCaptureFixture) -> None:
     """Although nothing that is run should raise, what waits behind it does not wait for ever, and a warning is left."""
-    gate = Gate()
     done: list[float] = []
 
-    def divide(number: int) -> bool:
-        gate.hold()
+    def divide(number: int) -> float:
+        if number < 0:
+            raise SystemExit
         done.append(1 / number)
-        return True
+        return 0.0
 
-    failing = Workers[int](divide, 1)
-    for number in (0, 1, 2):
-        failing.submit(number, ahead=False)
+    failing = Pool[int](divide, 1, 1, DueTimers())
     with caplog.at_level(logging.WARNING, "petfleet"):
-        gate.open()
-        wait_until(lambda: done == [1.0, 0.5])
-        failing.shutdown()
-    (record,) = caplog.records
-    assert "ZeroDivisionError('division by zero')" in record.getMessage()
+        for number in (0, 1, -1, 2):
+            failing.submit(number, ahead=False)
+        wait_until(lambda: not failing._busy)
+    assert done == [1.0, 0.5]
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
+        "ZeroDivisionError('division by zero')",
+        "SystemExit()",
+    ]
+    failing.end_idle()
 
 
 # --- when all seem stuck ---------------------------------------------------------------------------------------------
 
 
-def test_more_are_let_in_when_all_seem_stuck(many: Room, clock: HeldClock) -> None:
-    """Whenever none has begun for 50 ms twice as many more as before, but never more than allowed."""
+def test_more_are_let_in_when_all_seem_stuck(many: Room) -> None:
+    """Whenever none has begun for 50 ms twice as many as before, but never more than allowed."""
     many.block("a", "b", "c", "d")
-    names = [f"{number}" for number in range(40)]
-    many.gates.update({name: Gate() for name in names})
-    many.submit(*names)
-    counts = [4]
-    for _ in range(12):
-        clock.tick()
-        wait_until(lambda: len(many.begun) == many.threads())
-        counts.append(many.threads())
-    assert counts == [4, 5, 5, 7, 7, 11, 11, 19, 19, 32, 32, 32, 32]
-    assert set(clock.sleeps) == {0.05}
+    many.hold(*[f"{number}" for number in range(40)])
+    counts = [many.busy()]
+    while many.timers.due:
+        ((seconds, _),) = many.timers.due  # one check at a time
+        assert seconds == 0.05
+        many.timers.pass_time()
+        counts.append(many.busy())
+    assert counts == [4, 8, 8, 16, 16, 32]
     many.open()
-    wait_until(lambda: len(many.done) == 44)
+    many.rest()
+    assert len(many.done) == 44
 
 
-def _has_begun(room: Room, name: str) -> bool:
-    return room.begun[-1] == name
-
-
-def test_no_more_are_let_in_than_wait(many: Room, clock: HeldClock) -> None:
+def test_no_more_are_let_in_than_wait(many: Room) -> None:
     """Threads for nothing would only cost."""
     many.block("a", "b", "c", "d")
-    for name in ("e", "f"):
-        many.gates[name] = Gate()
-    many.submit("e", "f")
-    for _ in range(3):
-        clock.tick()
-        wait_until(lambda: len(many.begun) == many.threads())
-    assert many.threads() == 6
-    assert len(many.workers._executor._threads) == 6 + 1  # and the one that looks after them
+    many.hold("e", "f")
+    many.timers.pass_time()
+    assert many.busy() == 6
+    assert not many.timers.due
 
 
-def test_no_more_are_let_in_while_things_get_on(many: Room, clock: HeldClock) -> None:
+def test_no_more_are_let_in_while_things_get_on(many: Room) -> None:
     """One that has begun since the last look is enough."""
     many.block("a", "b", "c", "d")
-    for name in ("e", "f", "g"):
-        many.gates[name] = Gate()
-    many.submit("e", "f", "g")
-    wait_until(lambda: clock.sleeps)
-    for ended, begun in (("a", "e"), ("e", "f")):
+    many.hold("e", "f", "g")
+    for ended, begun in (("a", "e"), ("b", "f")):
         many.gates[ended].open()
-        wait_until(partial(_has_begun, many, begun))
-        clock.tick()
-        assert many.threads() == 4
-
-
-def test_who_was_let_in_goes_when_nothing_waits_any_more(many: Room, clock: HeldClock) -> None:
-    """Then four run at once again, and they are looked after again when they seem stuck."""
-    for _ in range(2):
-        names = ["a", "b", "c", "d"]
-        many.block(*names)
-        many.gates["e"] = Gate()
-        many.submit("e")
-        clock.tick()
-        wait_until(lambda: many.begun[-1] == "e")
-        assert many.threads() == 5
-        many.open()
-        many.idle()
-        clock._ticks.release()  # whoever looks after them finds nothing and goes
-        wait_until(lambda: many.workers._watch_ticket is None)
-        clock.sleeps.clear()
-        assert many.workers._extra == 0
+        wait_until(lambda begun=begun: many.begun[-1] == begun)  # type: ignore[misc]
+        many.timers.pass_time()
+        assert many.busy() == 4
 
 
 @pytest.mark.parametrize("most", [1, 4])
-def test_where_no_more_are_allowed_nobody_looks_after_them(most: int, clock: HeldClock) -> None:
+def test_where_no_more_are_allowed_nobody_looks_after_them(most: int, clock: WorkClock) -> None:
     """It would be a thread for nothing."""
-    room = Room(most)
+    room = Room(clock, 4, most)
     room.block(*[f"{number}" for number in range(most)])
     room.submit("waits")
-    assert len(room.workers._executor._threads) == most
+    assert not room.timers.due
     room.open()
-    room.workers.shutdown()
+    room.rest()
+    room.pool.end_idle()
 
 
-def test_one_is_enough_to_look_after_them(many: Room) -> None:
-    """However many things wait."""
-    many.block("a", "b", "c", "d")
-    many.submit("e", "f", "g")
-    assert len(many.workers._executor._threads) == 5
-
-
-def test_letting_more_in_survives_a_refused_thread(
-    many: Room, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_letting_more_in_survives_a_refused_thread(many: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is tried again later."""
     many.block("a", "b", "c", "d")
-    many.gates["e"] = Gate()
-    many.submit("e")
+    many.hold("e")
     with monkeypatch.context() as patch:
         refuse_threads(patch)
-        clock.tick()
-    assert many.threads() == 4
-    clock.tick()
-    assert many.threads() == 5
+        many.timers.pass_time()
+    assert many.busy() == 4
+    many.timers.pass_time()
+    assert many.busy() == 5
 
 
-def test_who_could_not_be_looked_after_is_run_all_the_same(
-    many: Room, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No thread was to be had for that, and nothing was refused."""
+def test_who_could_not_be_looked_after_is_run_all_the_same(many: Room) -> None:
+    """No thread was to be had for the timers, and nothing was refused."""
     many.block("a", "b", "c", "d")
-    with monkeypatch.context() as patch:
-        refuse_threads(patch)
-        many.submit("e")
+    many.timers.refuses = True
+    many.submit("e")
+    many.timers.refuses = False
     many.submit("f")
-    wait_until(lambda: clock.sleeps, seconds=10)  # now someone looks after them
-    clock.end()
+    assert len(many.timers.due) == 1  # now someone looks after them
     many.open()
-    many.idle()
+    many.rest()
     assert sorted(many.done) == ["a", "b", "c", "d", "e", "f"]
-
-
-def test_who_was_refused_and_comes_late_looks_after_nobody(many: Room, clock: HeldClock) -> None:
-    """The executor may run it after all, beside the one that does."""
-    many.block("a", "b", "c", "d")
-    many.submit("e")
-    wait_until(lambda: clock.sleeps)
-    late = threading.Thread(target=many.workers._watch, args=(object(),))
-    late.start()
-    wait_until(lambda: not late.is_alive() or len(clock.sleeps) == 2)
-    assert not late.is_alive()
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-def test_shutdown_waits_for_all_that_was_submitted(many: Room, clock: HeldClock) -> None:
-    """Also for what no thread has come to yet."""
-    names = [f"{number}" for number in range(40)]
-    gate = Gate()
-    many.gates.update(dict.fromkeys(names, gate))
-    many.submit(*names)
-    ending = threading.Thread(target=many.workers.shutdown)
+def test_idle_threads_are_ended(many: Room) -> None:
+    """They are gone when that returns; what is submitted later gets new ones."""
+    many.block("a", "b")
+    many.open()
+    many.rest()
+    many.pool.end_idle()
+    ended = many.threads.copy()
+    assert not any(thread.is_alive() for thread in ended)
+    many.submit("c")
+    many.rest()
+    assert many.done[2:] == ["c"]
+    assert not any(thread.is_alive() for thread in ended)
+
+
+def test_what_is_run_is_waited_for_and_then_its_thread_ends(many: Room) -> None:
+    """It does what waits first; all threads are daemons, and none is left."""
+    many.block("a", "b", "c", "d")
+    many.submit("e")
+    assert all(thread.daemon and thread.name == "petfleet" for thread in many.threads)
+    with ended_aside(many):
+        assert all(thread.is_alive() for thread in many.threads)
+        many.open()
+    wait_until(lambda: not any(thread.is_alive() for thread in many.threads))
+    assert sorted(many.done) == ["a", "b", "c", "d", "e"]
+
+
+def test_what_stands_aside_is_not_waited_for(clock: WorkClock) -> None:
+    """When it comes back and is done, its thread ends."""
+    room = Room(clock, 1, 1)
+    room.hold("aside")
+    room.gates["aside"].reached.wait()
+    room.pool.end_idle()
+    (thread,) = room.threads
+    assert thread.is_alive()
+    room.open()
+    wait_until(lambda: not thread.is_alive())
+
+
+def test_after_the_end_threads_stay_again_once_more_is_submitted(many: Room) -> None:
+    """Those too that were at work meanwhile; and as long as any of them is idle no other one is started."""
+    many.block("a")
+    with ended_aside(many):
+        many.submit("b")
+        many.open()
+    many.rest()
+    many.block("c", "d")
+    assert len(many.threads) == 2
+
+
+@contextmanager
+def ended_aside(room: Room) -> Iterator[None]:
+    """Have the pool's threads ended by a thread of its own, which is done when the block is."""
+    ending = threading.Thread(target=room.pool.end_idle)
     ending.start()
-    wait_until(lambda: many.workers._executor._shutdown)
-    assert ending.is_alive()
-    assert many.done == []
-    gate.open()
-    wait_until(lambda: len(many.done) == 40)
-    clock.end()
-    ending.join(30)
+    wait_until(lambda: room.pool._closed)
+    yield
+    ending.join(60)
     assert not ending.is_alive()
-    assert sorted(many.done) == sorted(names)
-    with pytest.raises(RuntimeError, match="after shutdown"):
-        many.submit("late")
+
+
+class Thing:
+    """Something that can be gone."""
 
 
 def test_an_idle_thread_keeps_nothing_alive() -> None:
-    """What was run last can be collected although its thread waits for more."""
+    """Neither what was run last nor the pool; and when that is gone, the thread ends."""
+    threads: list[threading.Thread] = []
 
-    class Thing:
-        pass
+    def run(thing: Thing) -> float:
+        threads.append(threading.current_thread())
+        return 0.0
 
-    seen: list[str] = []
-
-    def run(thing: Thing) -> bool:
-        seen.append(type(thing).__name__)
-        return True
-
-    quiet = Workers[Thing](run, 1)
-    thing = Thing()
-    collected = weakref.ref(thing)
-    quiet.submit(thing, ahead=False)
-    del thing
-    wait_until(lambda: seen and not quiet._busy)
-    wait_until(lambda: collected() is None)
-    assert any(thread.is_alive() for thread in quiet._executor._threads)
-    quiet.shutdown()
+    pools, things = [Pool[Thing](run, 1, 1, DueTimers())], [Thing()]
+    pool, thing = weakref.ref(pools[0]), weakref.ref(things[0])
+    pools[0].submit(things.pop(), ahead=False)
+    wait_until(lambda: not pools[0]._busy and thing() is None)
+    assert threads[0].is_alive()
+    pools.clear()
+    gc.collect()
+    wait_until(lambda: pool() is None and not threads[0].is_alive())

@@ -1,7 +1,6 @@
 """Fleets of pet personas, one small TOML file per user: awaitable, durable, safe among tasks, threads and processes."""
 
 from petfleet.backend import Backend
-from petfleet.batching import FleetStoreStatistics
 from petfleet.codec import dumps, loads
 from petfleet.errors import (
     FleetConflictError,
@@ -17,6 +16,7 @@ from petfleet.errors import (
 from petfleet.fleet import PetFleet, PetHandle, per_pet_memory_key, shared_memory_key
 from petfleet.layout import fleet_path
 from petfleet.objects import ObjectBackend
+from petfleet.statistics import FleetStoreStatistics
 from petfleet.store import FleetStore
 
 __all__ = [

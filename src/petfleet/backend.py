@@ -2,12 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from petfleet.changes import Batch
-from petfleet.errors import LockTimeoutError
 from petfleet.fleet import PetFleet
+from petfleet.state import State
+
+
+class OvertakenError(Exception):
+    """Something else was at the user first. Nothing has happened: the same changes are to be tried again."""
+
+
+class Commit(Protocol):
+    """One try at one user's fleet, in one thread: a turn, a read, then :meth:`write` or :meth:`confirm`.
+
+    Each method may block, and may raise OvertakenError, OSError and FleetFormatError: then nothing has happened.
+    """
+
+    path: str
+    """What stands for the user's fleet in the log."""
+
+    def try_turn(self) -> bool:
+        """Take the turn if it is free; False if others have it."""
+
+    def wait_turn(self) -> None:
+        """Take the turn as soon as those who asked for it before have had theirs, however long that takes."""
+
+    def read(self) -> State:
+        """Return what is stored, durably; or what was when it was last looked at, until :meth:`confirm` is asked."""
+
+    def confirm(self, before: State) -> State:
+        """Return what is stored, durably, of which calls are told that write nothing: ``before`` if that is it.
+
+        Also called after a write that has failed, for the calls that it does not concern.
+        """
+
+    def write(self, before: State, after: State) -> None:
+        """Put ``after`` durably in the place of what was read. If it is absent, leave nothing of the user.
+
+        Raises:
+            UnconfirmedCommitError: it may or may not have happened.
+            OSError, ValueError: it has not. Any other error leaves that open.
+        """
+
+    def close(self) -> None:
+        """Give the turn back, whatever has happened. Called once, always."""
+
+
+class Holder(NamedTuple):
+    """Who has a user's turn; each part is None where it cannot be told.
+
+    Attributes:
+        name: reads like ``pid 4242 on web-3``.
+        reason: the end of an error's message, where another one than the usual is needed: what a call waited for, and
+            the way out.
+    """
+
+    name: str | None
+    reason: str | None = None
 
 
 class Call(Protocol):
@@ -63,21 +115,23 @@ class Backend(Protocol):
     def look_seconds(self) -> float:
         """How long after one look at a watched user, of whom no change is told, the next one is due."""
 
-    def commit(self, user_id: str, batch: Batch) -> bool:
-        """Apply what waits in ``batch`` to the stored fleet, and make the outcome durable.
+    def begin(self, user_id: str, *, create: bool) -> Commit:
+        """Return a new try. Nothing is locked yet.
 
-        Returns:
-            True when the changes have their results or errors; False if others are at this user, and none was taken.
+        Args:
+            user_id: whose fleet.
+            create: whether the changes may make a fleet where there is none. Without it, nothing is made in passing; if
+                such a change has joined the others since, :meth:`Commit.write` raises OvertakenError.
 
         Raises:
-            OSError, FleetFormatError: the whole batch fails; nothing was changed.
+            OvertakenError, OSError, FleetFormatError: as those of its methods.
         """
 
-    def is_free(self, user_id: str) -> bool:
-        """Return whether a commit that was refused may succeed now."""
+    def turn_path(self, user_id: str) -> str:
+        """Return what the errors of calls name that wait for that user's turn. Quick: called in the event loop."""
 
-    def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
-        """Return what makes the errors of calls that waited in vain for this user, from the seconds waited."""
+    def holder(self, user_id: str) -> Holder | None:
+        """Return who has the user's turn now; None if it is free."""
 
     def peek(self, user_id: str) -> PetFleet | None:
         """Return the fleet as it is now, without waiting for others; None if there is none."""

@@ -1,14 +1,23 @@
-"""A batch of changes, applied one after another to what a user has. No I/O."""
+"""Changes, applied one after another to what is stored of a user, and made durable in one turn. Blocking."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
-from petfleet import codec
-from petfleet.errors import FleetFormatError, own_copy
+from petfleet import codec, logs
+from petfleet._util import runtime
+from petfleet.backend import Commit, OvertakenError
+from petfleet.errors import UnconfirmedCommitError, own_copy
 from petfleet.fleet import PetFleet
+from petfleet.state import ABSENT, State
+
+CHANGING: Final = "since a change function of this process has run for {:.3g} s so far: keep it short"
+COMMITTING: Final = (
+    "since this process's own commit for that user has taken {:.3g} s so far: see what is slow about the disk or the "
+    "network, or raise lock_timeout"
+)
 
 
 class Kind(enum.IntEnum):
@@ -33,105 +42,48 @@ class Change:
         self.error: BaseException | None = None
 
 
-class Batch(Protocol):
-    """The changes that wait for one user's commit."""
-
-    def may_create(self) -> bool:
-        """Return whether a waiting change may create a fleet."""
-
-    def wait(self, sign: object) -> bool:
-        """Wait a little, since the lock is held by others; False to give up.
-
-        Args:
-            sign: what changes while they get on with their commits.
-        """
-
-    def pause(self, seconds: float) -> None:
-        """Let that time pass with the lock held, while other users' commits go on."""
-
-    def waited(self) -> None:
-        """Note that the commit waited for the storage, as one that writes does."""
-
-    def take(self) -> Sequence[Change]:
-        """Take the waiting changes: from now on they happen whole, or fail."""
-
-    def seconds_left(self) -> float:
-        """Return how long the last of the taken changes may still take; 0 or less: no longer."""
-
-    def put_back(self) -> None:
-        """Make the taken changes wait again, before all others: nothing has happened."""
-
-
-class State:
-    """What a user has: a fleet, no fleet, or a file that means none (``error``)."""
-
-    __slots__ = ("_pieces", "error", "fleet", "overwritable")
-
-    def __init__(
-        self,
-        fleet: PetFleet | None = None,
-        pieces: codec.Pieces | None = None,
-        *,
-        error: FleetFormatError | None = None,
-        overwritable: bool = False,
-    ) -> None:
-        self.fleet = fleet
-        self._pieces = pieces
-        self.error = error
-        self.overwritable = overwritable
-
-    @property
-    def absent(self) -> bool:
-        """Whether there is nothing at all."""
-        return self.fleet is None and self.error is None
-
-    @property
-    def pieces(self) -> codec.Pieces | None:
-        """What ``dumps`` of the fleet is made of; None without one."""
-        if self._pieces is None and self.fleet is not None:
-            try:
-                self._pieces = codec.pieces(self.fleet)
-            except ValueError:
-                # Readable in its own layout but too large in ours: no change may equal it.
-                self._pieces = codec.Pieces("", [], "", False)
-        return self._pieces
-
-    def readable(self) -> PetFleet | None:
-        """Return the fleet, None if there is none; raise what keeps it from being one."""
-        if self.error is not None:
-            raise own_copy(self.error)
-        return self.fleet
-
-    def encoded(self) -> bytes | None:
-        """Return what is to be written; each piece of it was parsed back, and now the whole is compared with them."""
-        if self.fleet is None or self.pieces is None:
-            return None
-        text = self.pieces.text()
-        codec.confirm(text, self.fleet)
-        return text.encode()
-
-
-ABSENT: Final = State()
-
-
-def understood(data: bytes | None, size: int, user_id: str, where: str) -> State:
-    """Return what stored bytes mean.
+def carry_out(changes: Sequence[Change], commit: Commit, enter: Callable[[str], object]) -> float:
+    """Read what is stored, apply the changes, and make the outcome durable; each gets its result or error.
 
     Args:
-        data: None if there are more than a fleet may have.
-        size: their number.
-        user_id: whose fleet they are to be.
-        where: the path or URL that an error names.
+        changes: from now on they happen whole, or fail.
+        commit: has the turn.
+        enter: told what it is about from now on, as the error of a call that waits for it says so: with the seconds.
+
+    Returns:
+        How many seconds of that passed in a write without computing.
+
+    Raises:
+        OvertakenError, OSError, FleetFormatError: nothing has happened, and no change has a result.
     """
-    if data is None:
-        too_large = FleetFormatError(where, f"at most {codec.MOST_BYTES} bytes, not {size}")
-        return State(error=too_large, overwritable=True)
+    enter(COMMITTING)
+    now = commit.read()
+    while True:
+        before = now
+        enter(CHANGING)
+        after, first = apply(changes, before)
+        enter(COMMITTING)
+        if after is not before or any(change.kind is Kind.DELETE for change in changes):
+            break
+        now = commit.confirm(before)
+        if now is before:
+            logs.debug("%s: no write for %d calls", commit.path, len(changes))
+            return 0.0
+    began, computed = runtime.monotonic(), runtime.thread_time()
     try:
-        return State(codec.loads(data, user_id=user_id))
-    except FleetFormatError as error:
-        located = FleetFormatError(where, error.expected, error.line, error.column)
-        owner = codec.user_id_in(data)
-        return State(error=located, overwritable=owner is None or owner == user_id)
+        commit.write(before, after)
+    except UnconfirmedCommitError as error:
+        fail(changes, error, None)  # all: the ones before the first write may rest on what was never confirmed
+        return 0.0
+    except (OSError, ValueError) as error:
+        if after is before:
+            raise  # a deletion of nothing: that is what could not be made sure of
+        if commit.confirm(before) is not before:
+            raise OvertakenError from error
+        fail(changes[first:], error, before)
+        return 0.0
+    logs.debug("%s: a write for %d calls", commit.path, len(changes))
+    return (runtime.monotonic() - began) - (runtime.thread_time() - computed)
 
 
 def apply(changes: Sequence[Change], before: State) -> tuple[State, int]:

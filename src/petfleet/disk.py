@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
+from petfleet._util import runtime
 from petfleet.errors import FleetFormatError
 
 try:
@@ -219,12 +220,12 @@ def adopt(target: int | str, like: os.stat_result | str) -> None:
 
 def rename(source: str, target: str) -> None:
     """Rename a file over another; on Windows, try again for a bounded time while someone holds the target open."""
-    give_up = time.monotonic() + _RENAME_SECONDS
+    give_up = runtime.monotonic() + _RENAME_SECONDS
     while True:
         try:
             return os.replace(source, target)
         except PermissionError:
-            if not _WINDOWS or time.monotonic() > give_up:
+            if not _WINDOWS or runtime.monotonic() > give_up:
                 raise
             time.sleep(0.01)
 

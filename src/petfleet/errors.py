@@ -124,16 +124,20 @@ class FleetConflictError(FleetError, RuntimeError):
 
 
 class LockTimeoutError(FleetError, TimeoutError):
-    """The user's lock could not be had in time; nothing was changed.
+    """The user's turn did not come in time; nothing was changed.
 
-    ``waited`` is in seconds; ``holder`` reads like ``pid 4242 on web-3``, or is None where it is unknown.
+    ``waited`` is in seconds; ``holder`` reads like ``pid 4242 on web-3``, or is None where no other process had the
+    lock, or it is not known which. ``reason``, if there is one, is what else the call has waited for, and the way out.
     """
 
-    _fields = ("path", "waited", "holder")
+    _fields = ("path", "waited", "holder", "reason")
+    reason: str | None = None
 
-    def __init__(self, path: str, waited: float, holder: str | None) -> None:
-        if holder is None:
-            why = "its holder unknown or all of the store's threads busy: try again, or raise lock_timeout or threads"
+    def __init__(self, path: str, waited: float, holder: str | None, reason: str | None = None) -> None:
+        if reason is not None:
+            why = self.reason = reason
+        elif holder is None:
+            why = "its holder unknown: try again, or raise lock_timeout"
         else:
             why = f"held by {holder}: try again, see what the holder does, or raise lock_timeout"
         super().__init__(f"{path} not locked within {waited:.3g} s, {why}")

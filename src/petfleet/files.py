@@ -5,25 +5,19 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
-from collections.abc import Callable, Generator, Sequence
-from typing import Final
+from collections.abc import Callable, Generator
 
-from petfleet import changes, disk, logs, notices, reading
-from petfleet.backend import Call, Look, Notices
-from petfleet.changes import ABSENT, Batch, Change, Kind, State
-from petfleet.errors import InvalidNameError, LockTimeoutError, UnconfirmedCommitError
+from petfleet import disk, logs, notices, reading
+from petfleet.backend import Call, Holder, Look, Notices, OvertakenError
+from petfleet.errors import InvalidNameError, UnconfirmedCommitError
 from petfleet.fleet import PetFleet
 from petfleet.layout import FLEET_FILE, Place
 from petfleet.lock import UserLock, holder
+from petfleet.logs import best_effort
 from petfleet.memory import Memory
 from petfleet.names import check_user_id
 from petfleet.reading import Reader, identity
-
-_MOST_RESTARTS: Final = 20  # before a commit gives way, as if the lock were busy
-
-
-class _OvertakenError(Exception):
-    """The lock, the directory or the file was replaced under the commit; nothing has happened."""
+from petfleet.state import ABSENT, State
 
 
 class FileBackend:
@@ -44,47 +38,29 @@ class FileBackend:
 
     # --- what the rooms above call -----------------------------------------------------------------------------------
 
-    def commit(self, user_id: str, batch: Batch) -> bool:
-        """Apply what waits in ``batch`` to the stored fleet, and make the outcome durable.
-
-        Returns:
-            True when the changes have their results or errors; False if the lock is busy, and none was taken.
+    def begin(self, user_id: str, *, create: bool) -> FileCommit:
+        """Open the user's lock file, and return a try; ``create`` makes what is missing.
 
         Raises:
-            OSError, FleetFormatError: the whole batch fails; nothing was changed.
+            OvertakenError: someone is just removing the user's directory.
+            OSError, FleetFormatError: the lock file cannot be opened.
         """
         place = Place(self._root, user_id)
-        vanished: FileNotFoundError | None = None
-        for _ in range(_MOST_RESTARTS):
-            try:
-                return self._attempt(place, batch)
-            except _OvertakenError:
-                vanished = None
-            except FileNotFoundError as error:  # the directory may vanish between any two steps
-                vanished = error
-            # Its temporary file is still in the directory, if that was away when the file was to be removed.
-            self._swept.forget(user_id)
-            batch.put_back()
-        if vanished is not None and not os.path.exists(self._root):
-            raise vanished  # behind a dangling link, say: it will not come by waiting
-        return False
-
-    def is_free(self, user_id: str) -> bool:
-        """Return whether the user's lock could be had just now."""
+        disk.refuse_link(place.directory)
         try:
-            lock = UserLock(Place(self._root, user_id).lock, create=False)
-        except FileNotFoundError:
-            return True
-        try:
-            return lock.try_acquire()
-        finally:
-            lock.close()
+            return FileCommit(self, place, self._open_lock(place, create))
+        except FileNotFoundError as error:
+            if _is_below_dangling_link(place.directory):
+                raise  # it will not come by waiting
+            raise OvertakenError from error
 
-    def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
-        """Return what makes the errors of calls that waited in vain for this user's lock, from the seconds waited."""
-        path = Place(self._root, user_id).lock
-        held_by = holder(path)
-        return lambda waited: LockTimeoutError(path, waited, held_by)
+    def turn_path(self, user_id: str) -> str:
+        """Return the path of the user's lock file."""
+        return Place(self._root, user_id).lock
+
+    def holder(self, user_id: str) -> Holder | None:
+        """Return who holds the user's lock, as far as it can be told; None if no one does."""
+        return holder(self.turn_path(user_id))
 
     def peek(self, user_id: str) -> PetFleet | None:
         """Return the fleet as its file is now, without the lock; None if there is none."""
@@ -153,34 +129,14 @@ class FileBackend:
         state.readable()  # raises what keeps it from being a fleet
         return stored, state
 
-    # --- one commit --------------------------------------------------------------------------------------------------
-
-    def _attempt(self, place: Place, batch: Batch) -> bool:
-        disk.refuse_link(place.directory)
-        lock = self._open_lock(place, batch)
-        if lock is None:
-            return True
-        try:
-            # On the one descriptor: opening the file anew for each try cost ten times as much.
-            while not lock.try_acquire():
-                if not batch.wait(lock.sign_of_life()):
-                    return False
-            if not lock.is_at_path():
-                raise _OvertakenError
-            # Only now: whatever has arrived meanwhile joins this batch.
-            self._commit(place, lock, batch)
-            return True
-        finally:
-            # What was committed stays committed, whatever becomes of the lock.
-            _tidy(lock.close)
-
-    def _open_lock(self, place: Place, batch: Batch) -> UserLock | None:
-        """Open the user's lock file; None if there is nothing to lock, and the batch was answered."""
+    def _open_lock(self, place: Place, create: bool) -> UserLock | None:
+        """Open the user's lock file; None if nothing is there to be locked."""
         try:
             return UserLock(place.lock, create=False)
         except FileNotFoundError:
             pass
-        if batch.may_create():
+        made = 0
+        if create:
             try:
                 made = disk.make_directories(place.directory)
             except BaseException:
@@ -188,108 +144,167 @@ class FileBackend:
                 raise
             if made > 1:
                 self._anchored = None  # a root made again may have the number of the one before
-        else:
-            # Taken before the look: what arrives later must not be answered by it.
-            taken = batch.take()
-            if any(change.kind >= Kind.CREATE for change in taken):
-                raise _OvertakenError
-            if not disk.exists(place.fleet):
-                if disk.exists(place.lock):
-                    raise _OvertakenError
-                deletes = _any_deletes(taken)
-                # A directory that a dead writer left is removed under the lock.
-                if not (deletes and disk.exists(place.directory)):
-                    changes.apply(taken, ABSENT)
-                    # Of a first write, a power cut may leave the temporary file without the lock file. (Should it be
-                    # that of a writer who has made both just now, its rename fails, and it starts over.)
-                    _tidy(disk.sweep, place.fleet)
-                    if deletes and disk.exists(self._root):
-                        _tidy(disk.sync_directory, self._root)  # who removed the directory may have died before that
-                    return None
-            batch.put_back()
-            made = 0
+        elif not disk.exists(place.fleet):
+            return None
         lock = UserLock(place.lock, create=True)
         lock.fresh = made > 0
         return lock
 
-    def _commit(self, place: Place, lock: UserLock, batch: Batch) -> None:
-        taken = batch.take()
-        if not self._swept.get(place.user_id):
-            self._swept.put(place.user_id, _tidy(disk.sweep, place.fleet), len(place.user_id))
-        stored, before = self._read_durable(place, lock, batch)
-        after, first = changes.apply(taken, before)
-        data = None if stored is None else stored.data
-        if after is not before:
-            try:
-                data = after.encoded()
-                self._write(place, lock, stored, data, confirmed=True)
-                batch.waited()
-            except (_OvertakenError, FileNotFoundError):
-                raise
-            except UnconfirmedCommitError as error:
-                self._reader.forget(place)
-                changes.fail(taken[first:], error, None)
-                return
-            except Exception as error:  # noqa: BLE001 - it goes to the calls
-                changes.fail(taken[first:], error, before)
-                after, data = before, None if stored is None else stored.data
-        wrote = "a write" if after is not before else "no write"
-        logs.debug("%s: %s for %d calls", place.fleet, wrote, len(taken))
-        if after.absent:
-            self._leave_nothing(place, sync=after is not before or _any_deletes(taken))
-        else:
-            self._reader.remember(place, data, after)
 
-    def _read_durable(self, place: Place, lock: UserLock, batch: Batch) -> tuple[disk.Stored | None, State]:
+class FileCommit:
+    """One try at one user's file. Without a lock it finds no fleet, or is overtaken."""
+
+    def __init__(self, backend: FileBackend, place: Place, lock: UserLock | None) -> None:
+        self.path = place.fleet
+        self._backend = backend
+        self._place = place
+        self._lock = lock
+        self._stored: disk.Stored | None = None
+
+    def try_turn(self) -> bool:
+        """Take the lock if it is free, on the one descriptor: opening the file for each try costs ten times as much."""
+        return self._lock is None or self._lock.try_acquire()
+
+    def wait_turn(self) -> None:
+        """Wait for the lock in the kernel, which hands it on in the order of asking."""
+        assert self._lock is not None
+        self._lock.acquire()
+
+    def close(self) -> None:
+        """Release the lock and close its file."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def read(self) -> State:
         """Read the fleet file, and make sure that what was read is on disk."""
+        try:
+            return self._read_nothing() if self._lock is None else self._read_locked(self._lock)
+        except (FileNotFoundError, OvertakenError) as error:
+            raise self._overtaken() from error
+
+    def confirm(self, before: State) -> State:
+        """Remember and return what was read, which is durable. Of a user who has no fleet, leave nothing."""
+        if not before.absent:
+            self._backend._reader.remember(self._place, self._stored and self._stored.data, before)
+        elif self._lock is None:
+            # Of a first write, a power cut may leave the temporary file without the lock file. (Should it be that of a
+            # writer who has made both just now, its rename fails, and it starts over.)
+            best_effort(disk.sweep, self._place.fleet)
+        else:
+            self._leave_nothing(sync=False)
+        return before
+
+    def write(self, before: State, after: State) -> None:
+        """Put a new file in the place of the one that was read, or remove it."""
+        try:
+            if self._lock is None:
+                self._write_nothing(after)
+            elif after is before:
+                self._leave_nothing(sync=True)
+            else:
+                self._replace(self._lock, after)
+        except (FileNotFoundError, OvertakenError) as error:
+            raise self._overtaken() from error
+
+    def _overtaken(self) -> OvertakenError:
+        """The directory may vanish between any two steps."""
+        # Its temporary file is still in the directory, if that was away when the file was to be removed.
+        self._backend._swept.forget(self._place.user_id)
+        return OvertakenError()
+
+    def _read_locked(self, lock: UserLock) -> State:
+        if not lock.is_at_path():
+            raise OvertakenError
+        backend, place = self._backend, self._place
+        if not backend._swept.get(place.user_id):
+            backend._swept.put(place.user_id, best_effort(disk.sweep, place.fleet), len(place.user_id))
+        self._stored, state = self._read_durable(lock)
+        return state
+
+    def _replace(self, lock: UserLock, after: State) -> None:
+        data = after.encoded()
+        try:
+            self._write(lock, data, confirmed=True)
+        except UnconfirmedCommitError:
+            self._backend._reader.forget(self._place)
+            raise
+        if after.absent:
+            self._leave_nothing(sync=True)
+        else:
+            self._backend._reader.remember(self._place, data, after)
+
+    def _read_nothing(self) -> State:
+        """Look once more whether there is nothing: calls that were made since the first look are answered by it too."""
+        if disk.exists(self._place.fleet) or disk.exists(self._place.lock):
+            raise OvertakenError
+        return ABSENT
+
+    def _write_nothing(self, after: State) -> None:
+        """Leave nothing of a user who has neither fleet nor lock file: a dead writer may have left the directory."""
+        place, root = self._place, self._backend._root
+        if not after.absent:
+            raise OvertakenError  # the next try makes the directory first
+        if not disk.exists(place.directory):
+            best_effort(disk.sweep, place.fleet)
+            if disk.exists(root):
+                best_effort(disk.sync_directory, root)  # who removed the directory may have died before that
+            return
+        self._lock = UserLock(place.lock, create=True)
+        if not self._lock.try_acquire() or not self._lock.is_at_path() or disk.exists(place.fleet):
+            raise OvertakenError
+        self._leave_nothing(sync=True)
+
+    def _read_durable(self, lock: UserLock) -> tuple[disk.Stored | None, State]:
+        place, reader = self._place, self._backend._reader
         marker = lock.marker()
-        stored, state = self._reader.read(place, batch.pause)
+        stored, state = reader.read(place)
         if marker is not None and marker.state == "clean" and marker.note == identity(stored):
             return stored, state
         if marker is None and stored is None and lock.fresh:
             return stored, state
         if marker is None or marker.state == "clean":
             # Someone wrote, or removed, the file or the marker without our lock.
-            self._sync_foreign(place, lock, stored)
+            self._sync_foreign(lock, stored)
             return stored, state
         if state.error is not None:
             # Not written by us. Were it written anew, what its writer has yet to write would go into the file that was
             # replaced. The marker stays: what could not be synced is not synced by trying again.
-            _tidy(disk.sweep, place.fleet)
+            best_effort(disk.sweep, place.fleet)
             return stored, state
         # A writer died, or could not sync. A failed sync may have dropped the data and would not fail again, so
         # nothing but writing the same bytes anew makes them durable.
         logs.warning("%s: recovering after %s did not finish writing", place.fleet, marker.note)
         disk.sweep(place.fleet)
-        written = self._write(place, lock, stored, None if stored is None else stored.data, confirmed=False)
-        stored, state = self._reader.read(place, batch.pause)
+        self._stored = stored
+        written = self._write(lock, None if stored is None else stored.data, confirmed=False)
+        stored, state = reader.read(place)
         if identity(stored) != written:
-            raise _OvertakenError  # what stands there now is not what was synced
+            raise OvertakenError  # what stands there now is not what was synced
         return stored, state
 
-    def _sync_foreign(self, place: Place, lock: UserLock, stored: disk.Stored | None) -> None:
-        _tidy(disk.sweep, place.fleet)  # others may have emptied the marker of a writer that died
+    def _sync_foreign(self, lock: UserLock, stored: disk.Stored | None) -> None:
+        place = self._place
+        best_effort(disk.sweep, place.fleet)  # others may have emptied the marker of a writer that died
         try:
             if stored is not None:
                 disk.sync_file(place.fleet)
             disk.sync_directory(place.directory)
             self._sync_above()
             if not disk.unchanged(place.fleet, stored):
-                raise _OvertakenError
+                raise OvertakenError
         except FileNotFoundError:
             raise
         except OSError:
-            _tidy(lock.mark_writing)  # so that the next holder writes it anew
+            best_effort(lock.mark_writing)  # so that the next holder writes it anew
             raise
-        _tidy(lock.mark_clean, identity(stored))
+        best_effort(lock.mark_clean, identity(stored))
 
-    def _write(
-        self, place: Place, lock: UserLock, stored: disk.Stored | None, data: bytes | None, *, confirmed: bool
-    ) -> str:
+    def _write(self, lock: UserLock, data: bytes | None, *, confirmed: bool) -> str:
         """Put ``data`` durably in the place of what was read (None removes it), and return the identity of the outcome.
 
         ``confirmed`` says that what was read is durable.
         """
+        place, stored = self._place, self._stored
         directory = disk.Directory(place.directory)
         try:
             lock.mark_writing()
@@ -299,7 +314,7 @@ class FileBackend:
                 if data is not None:
                     outcome = disk.write_new(temporary, data, stored and stored.status)
                 if not lock.is_at_path() or not disk.unchanged(place.fleet, stored):
-                    raise _OvertakenError
+                    raise OvertakenError
                 if data is not None:
                     disk.rename(temporary, place.fleet)
                 elif stored is not None:
@@ -307,8 +322,8 @@ class FileBackend:
             except BaseException:
                 # The old file stands. Unless it was durable and nothing is left beside it, the marker stays too, for
                 # the next holder to recover.
-                if _tidy(disk.remove, temporary) and confirmed:
-                    _tidy(lock.mark_clean, identity(stored))
+                if best_effort(disk.remove, temporary) and confirmed:
+                    best_effort(lock.mark_clean, identity(stored))
                 raise
             try:
                 directory.sync()
@@ -319,37 +334,42 @@ class FileBackend:
                 if not confirmed:
                     raise  # in a recovery: nothing of the calls has been tried yet
                 raise UnconfirmedCommitError(place.fleet) from error
-            _tidy(lock.mark_clean, outcome)
+            best_effort(lock.mark_clean, outcome)
             return outcome
         finally:
-            _tidy(directory.close)
+            best_effort(directory.close)
 
     def _sync_above(self) -> None:
         """Make the user's directory durable in the root, and, once, the root in what is above it."""
+        backend = self._backend
         try:
-            disk.sync_directory(self._root)
-            status = os.stat(self._root)
+            disk.sync_directory(backend._root)
+            status = os.stat(backend._root)
             root = (status.st_dev, status.st_ino)
-            if self._anchored != root:
-                # All of them, made by whom they may: another thread may have made one and not yet synced it.
-                above = self._root
+            if backend._anchored != root:
+                # All of them, whoever made them: another thread may have made one and not yet synced it.
+                above = backend._root
                 while above != os.path.dirname(above):
                     above = os.path.dirname(above)
                     _sync_ancestor(above)
-                self._anchored = root
+                backend._anchored = root
         except FileNotFoundError:
             pass  # someone has moved the root or removed it; which names are durable now is up to them
 
-    def _leave_nothing(self, place: Place, *, sync: bool) -> None:
+    def _leave_nothing(self, *, sync: bool) -> None:
         """Remove what is left of a user without a fleet, except for files that are not ours."""
-        self._reader.forget(place)
-        _tidy(disk.sweep, place.fleet)
-        if _tidy(disk.remove, place.lock) and _tidy(disk.remove_directory, place.directory) and sync:
-            _tidy(disk.sync_directory, self._root)
+        place = self._place
+        self._backend._reader.forget(place)
+        best_effort(disk.sweep, place.fleet)
+        if best_effort(disk.remove, place.lock) and best_effort(disk.remove_directory, place.directory) and sync:
+            best_effort(disk.sync_directory, self._backend._root)
 
 
-def _any_deletes(calls: Sequence[Change]) -> bool:
-    return any(change.kind is Kind.DELETE for change in calls)
+def _is_below_dangling_link(path: str) -> bool:
+    """Return whether nothing can be made at that path, since a link above it leads nowhere."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return not os.path.exists(path)
 
 
 def _sync_ancestor(path: str) -> None:
@@ -359,13 +379,3 @@ def _sync_ancestor(path: str) -> None:
         # Where we may not look, or where there is no such call, no one could do more.
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOTSUP, errno.ENOSYS):
             raise
-
-
-def _tidy(action: Callable[..., object], *arguments: str) -> bool:
-    """Do what the outcome of a call does not depend on; what fails is logged."""
-    try:
-        action(*arguments)
-    except Exception as error:  # noqa: BLE001 - not even running out of memory may fail a call that is durable
-        logs.warning("%s; left for the next call to tidy up", error)
-        return False
-    return True

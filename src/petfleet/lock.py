@@ -16,6 +16,13 @@ from typing import Final, NamedTuple
 from filelock import lock_descriptor, unlock_descriptor
 
 from petfleet import disk
+from petfleet.backend import Holder
+from petfleet.errors import LockTimeoutError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover (Windows)
+    fcntl = None  # type: ignore[assignment] # there it is a module, too
 
 _MARKER_BYTES: Final = 160
 _MARKER_AT: Final = 1  # Windows locks byte 0
@@ -41,7 +48,7 @@ class UserLock:
         self.path = path
         self.fresh = False  # whether its directory was made just now, so that nothing was ever in it
         self._held = False
-        self._fd, self._status = _open(path, create=create, writable=writable)
+        self._fd, self.status = _open(path, create=create, writable=writable)  # of the file, when it was opened
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; an error if the file system has no such lock."""
@@ -52,10 +59,14 @@ class UserLock:
             raise
         return self._held
 
-    def sign_of_life(self) -> object:
-        """Return what changes while the holders of the lock get on with their commits."""
+    def acquire(self) -> None:
+        """Wait for the lock for as long as it takes; the kernel hands it on in the order of asking."""
         try:
-            return os.fstat(self._fd).st_mtime_ns
+            if fcntl is None:  # pragma: no cover (Windows has no such wait)
+                self._held = lock_descriptor(self._fd, poll_interval=0.01)
+            else:
+                fcntl.flock(self._fd, fcntl.LOCK_EX)  # what lock_descriptor calls, which polls when it is to wait
+                self._held = True
         except OSError as error:
             disk.put_name(error, self.path)
             raise
@@ -66,7 +77,7 @@ class UserLock:
             there = os.lstat(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return (there.st_ino, there.st_dev) == (self._status.st_ino, self._status.st_dev)
+        return (there.st_ino, there.st_dev) == (self.status.st_ino, self.status.st_dev)
 
     def marker(self) -> Marker | None:
         """Return the marker, or None where no petfleet has left one."""
@@ -108,19 +119,60 @@ class UserLock:
             _close(self._fd, self.path)
 
 
-def holder(path: str) -> str | None:
-    """Return who holds that lock file, like ``pid 4242 on web-3``, as far as it can be told."""
+def holder(path: str) -> Holder | None:
+    """Return who holds that lock file, as far as it can be told; None if no one does."""
     try:
-        status = os.stat(path)
-        with open(_KERNEL_LOCKS, encoding="ascii") as locks:
-            device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-            held = re.search(rf"^\d+: FLOCK +\w+ +WRITE +([1-9]\d*) +{device} ", locks.read(), re.MULTILINE)
-        if held:
-            return f"pid {held[1]} on {platform.node()}"
-        with open(path, "rb") as file:
-            marker = _MARKER.match(file.read(_MARKER_AT + _MARKER_BYTES)[_MARKER_AT:])
-    except (OSError, ValueError, AttributeError):
-        return None  # it only decorates an error message
+        lock = UserLock(path, create=False)
+        try:
+            if lock.try_acquire():
+                return None
+            return _kernel_holder(path, lock.status) or Holder(_last_writer(path))
+        finally:
+            lock.close()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return Holder(None)  # it only decorates an error message
+
+
+def lock_timeout_error(path: str, waited: float) -> LockTimeoutError:
+    """Return the error of one who has waited in vain for that lock file, without a store."""
+    return LockTimeoutError(path, waited, *(holder(path) or Holder(None)))
+
+
+def _kernel_holder(path: str, status: os.stat_result) -> Holder | None:
+    """Return which process has the lock by the kernel's list."""
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    line = re.compile(rf"^\d+: FLOCK +\w+ +(READ|WRITE) +([1-9]\d*) +(\w+:\w+):{status.st_ino} ", re.MULTILINE)
+    try:
+        with open(_KERNEL_LOCKS, encoding="ascii") as file:
+            locks = line.findall(file.read())
+    except FileNotFoundError:  # not Linux
+        return None
+    for mode, pid, where in locks:
+        # Some file systems (btrfs, overlay) have another device there than stat tells.
+        if where == device or _has_open(pid, status):
+            name = f"pid {pid} on {platform.node()}"
+            if not os.path.exists(f"/proc/{pid}"):
+                return Holder(name, f"held for {name}, which has ended: end the process that it left the lock to")
+            if mode == "READ":
+                return Holder(name, f"held by {name} as a shared lock, for reading: try again when it has let go")
+            return Holder(name)
+    return None
+
+
+def _has_open(pid: str, status: os.stat_result) -> bool:
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as descriptors:
+            return any(os.path.samestat(descriptor.stat(), status) for descriptor in descriptors)
+    except OSError:
+        return False  # it has ended, or is another account's
+
+
+def _last_writer(path: str) -> str | None:
+    """Return who has marked the file, and has not marked the end of its commit."""
+    with open(path, "rb") as file:
+        marker = _MARKER.match(file.read(_MARKER_AT + _MARKER_BYTES)[_MARKER_AT:])
     if marker is None or marker[1] != b"writing":
         return None
     return marker[2].decode(errors="replace").partition(" since ")[0]

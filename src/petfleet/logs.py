@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 _logger = logging.getLogger("petfleet")
 
@@ -16,6 +17,16 @@ def debug(message: str, *arguments: object) -> None:
 def warning(message: str, *arguments: object) -> None:
     """Log what an operator should know."""
     _log(logging.WARNING, message, *arguments)
+
+
+def best_effort(action: Callable[..., object], *arguments: object) -> bool:
+    """Do what the outcome of a call does not depend on; what fails is logged."""
+    try:
+        action(*arguments)
+    except Exception as error:  # noqa: BLE001 - not even running out of memory may fail a call that is durable
+        warning("%s; left for the next call to tidy up", error)
+        return False
+    return True
 
 
 def _log(level: int, message: str, *arguments: object) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from petfleet import logs
+from petfleet._util import runtime
 from petfleet.backend import Call
 from petfleet.layout import Place
 
@@ -133,8 +134,8 @@ class Notices:
 
 def wait_for_call(call: Call, seconds: float) -> None:
     """Let that time pass, unless it is called."""
-    give_up = time.monotonic() + seconds
-    while not call.is_set() and time.monotonic() < give_up:
+    give_up = runtime.monotonic() + seconds
+    while not call.is_set() and runtime.monotonic() < give_up:
         time.sleep(_STEP_MS / 1000)
 
 

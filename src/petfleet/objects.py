@@ -9,14 +9,15 @@ from __future__ import annotations
 import random
 import re
 import secrets
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from petfleet import changes, codec, lineage, logs
-from petfleet.backend import Call, Look, Notices
+from petfleet import codec, lineage, logs
+from petfleet._util import runtime
+from petfleet.backend import Call, Holder, Look, Notices, OvertakenError
 from petfleet.bucket import Bucket, ConflictError, Found, Listed, UnansweredError, UnchangedError, UnsentError, Version
-from petfleet.changes import ABSENT, Batch, Change, State
-from petfleet.errors import InvalidNameError, LockTimeoutError, UnconfirmedCommitError
+from petfleet.errors import InvalidNameError, UnconfirmedCommitError
 from petfleet.fleet import PetFleet
 from petfleet.forks import start_clean_in_child
 from petfleet.layout import FLEET_FILE
@@ -24,6 +25,7 @@ from petfleet.lineage import Lineage, Writer
 from petfleet.memory import Memory
 from petfleet.names import check_user_id, text
 from petfleet.notices import wait_for_call
+from petfleet.state import ABSENT, State, parse_state
 
 # What a deleted fleet leaves. Stores that delete on a condition are few, and obstore asks none of them; to delete
 # without one would drop what someone else has just committed.
@@ -31,7 +33,7 @@ from petfleet.notices import wait_for_call
 # refused. It has fewer bytes than any fleet: who lists objects tells it without reading it.
 TOMBSTONE: Final = re.compile(rb"#absent [0-9a-f]{9}\n")
 TOMBSTONE_BYTES: Final = 18
-_FIRST_PAUSE: Final = 0.002  # seconds, at most, after the first conflict
+_FIRST_PAUSE: Final = 0.002  # seconds, at most, before a put whose answer was lost is looked up again
 _LONGEST_PAUSE: Final = 0.5
 
 
@@ -54,7 +56,8 @@ class ObjectBackend:
 
     What a call returned, the store has acknowledged: how durable that is, is up to the store. ``lock_timeout`` of the
     FleetStore bounds how long a call goes on trying against others; a request under way is not cut short (see
-    ``client_options``). S3 was tried with SeaweedFS; gs:// and az:// go the same way by documentation of obstore.
+    ``client_options``), and a put whose answer was lost is looked up for 10 s. S3 was tried with SeaweedFS; gs:// and
+    az:// go the same way by documentation of obstore.
 
     Not promised: anything about programs that write the objects without a condition; use in a process forked from one
     that has used a bucket (OSError).
@@ -72,6 +75,7 @@ class ObjectBackend:
     """
 
     peeks_at_once = looks_at_once = 16  # each only waits for the network
+    _settle_seconds = 10.0  # how long a put whose answer was lost is looked up
 
     def __init__(self, url: str, *, poll_seconds: float = 1.0, **options: Any) -> None:
         if not poll_seconds > 0:
@@ -84,7 +88,8 @@ class ObjectBackend:
     def start_clean(self) -> None:
         """Begin without what was seen: when made, and in a forked child, which is a writer of its own."""
         self._writer = Writer()
-        self._under_way: dict[str, Batch] = {}  # whose commits
+        self._turns = threading.Condition()
+        self._under_way: dict[str, ObjectCommit] = {}
         self._seen: Memory[str, _Known] = Memory(8192, 32 * 1024 * 1024)
 
     def __str__(self) -> str:
@@ -95,50 +100,17 @@ class ObjectBackend:
 
     # --- what the rooms above call -----------------------------------------------------------------------------------
 
-    def commit(self, user_id: str, batch: Batch) -> bool:
-        """Apply what waits in ``batch`` to the stored fleet, and put the outcome in its place.
+    def begin(self, user_id: str, *, create: bool) -> ObjectCommit:
+        """Return a try; nothing is asked of the store yet."""
+        return ObjectCommit(self, user_id)
 
-        Returns:
-            True when the changes have their results or errors; False if others got ahead each time, and none was taken.
+    def turn_path(self, user_id: str) -> str:
+        """Return the URL of the user's object."""
+        return self._url(user_id)
 
-        Raises:
-            OSError: the whole batch fails; nothing was changed.
-        """
-        # An object tells only the newest commit of each writer: of two at once that share this backend, one could
-        # not find what it has done.
-        if self._under_way.setdefault(user_id, batch) is not batch:
-            return False
-        try:
-            return self._commit(user_id, batch)
-        finally:
-            del self._under_way[user_id]
-
-    def is_free(self, user_id: str) -> bool:
-        """Return whether no commit for this user is under way here: elsewhere, no one holds anything between tries."""
-        return user_id not in self._under_way
-
-    def _commit(self, user_id: str, batch: Batch) -> bool:
-        pauses = _pauses()
-        from_memory = self._seen.get(user_id) is not None
-        while True:
-            # Before any look at the store: what arrives later must not be answered by it.
-            taken = batch.take()
-            if not taken:
-                return True
-            batch.waited()
-            if self._attempt(user_id, taken, batch):
-                return True
-            batch.put_back()
-            if from_memory:
-                from_memory = False
-                continue  # what was remembered may be old: that others were here is no sign that they are
-            if not batch.wait(object()):
-                return False
-            batch.pause(next(pauses))
-
-    def lock_timeout(self, user_id: str) -> Callable[[float], LockTimeoutError]:
-        """Return what makes the errors of calls for which others were faster each time, from the seconds waited."""
-        return lambda waited: LockTimeoutError(self._url(user_id), waited, None)
+    def holder(self, user_id: str) -> Holder:
+        """Return that others were first each time: no one holds anything between two tries."""
+        return Holder(None, "since others were first each time: try again, or raise lock_timeout")
 
     def peek(self, user_id: str) -> PetFleet | None:
         """Return the fleet as it is now; None if there is none."""
@@ -198,94 +170,6 @@ class ObjectBackend:
         """Return what only lets time pass: an object store tells of nothing."""
         return _NoNotices(call)
 
-    # --- one commit --------------------------------------------------------------------------------------------------
-
-    def _attempt(self, user_id: str, taken: Sequence[Change], batch: Batch) -> bool:
-        """Carry the changes out; False if others got ahead, and nothing of it has happened."""
-        remembered = self._seen.get(user_id)
-        known = remembered or self._look(user_id)
-        after, first = changes.apply(taken, known.state)
-        if after is known.state and known is remembered:
-            # There will be no put, which would fail if that was old.
-            known = self._look(user_id)
-            if known is not remembered:
-                after, first = changes.apply(taken, known.state)
-        if after is known.state:
-            logs.debug("%s: no write for %d calls", self._url(user_id), len(taken))
-            return True
-        try:
-            now = self._put(user_id, known, after, batch)
-        except UnconfirmedCommitError as error:
-            self._seen.forget(user_id)
-            changes.fail(taken, error, None)  # all: the ones before the first write may rest on what was remembered
-            return True
-        except (OSError, ValueError) as error:  # nothing else: after anything else it may have been written
-            if known is remembered and self._look(user_id).version != known.version:
-                return False  # loads must not be answered from it
-            changes.fail(taken[first:], error, known.state)
-            return True
-        if now is None:
-            return False
-        logs.debug("%s: a write for %d calls", self._url(user_id), len(taken))
-        return True
-
-    def _put(self, user_id: str, known: _Known, after: State, batch: Batch) -> _Known | None:
-        """Put what is to be in the place of what is known, and return what is there then.
-
-        Returns:
-            None if others got ahead: nothing was written, and nothing will be.
-
-        Raises:
-            UnconfirmedCommitError: it may have been written, or may still be.
-            OSError: nothing was written.
-        """
-        data = tombstone() if after.absent else after.encoded()
-        assert data is not None
-        key = _key(user_id)
-        commit = self._writer.next_commit()
-        before = known.lineage
-        lost: OSError | None = None  # the answer to a put that may have happened
-        unread: OSError | None = None
-        reached = False
-        pauses = _pauses()
-        while True:
-            line = lineage.followed(before, commit)
-            try:
-                version = self._bucket.put(key, data, line.note(), known.version)
-                return self._remember(user_id, _Known(version, line, after), len(data))
-            except UnsentError:
-                pass
-            except ConflictError:
-                reached = True  # this one wrote nothing; one before it, or the same one that a proxy repeated, may have
-            except UnansweredError as error:
-                reached = True
-                lost = error
-                logs.warning("%s; looking up whether it was written", error)
-            except OSError:
-                if not reached:
-                    raise
-            try:
-                now = self._read(user_id, None)
-            except OSError as error:
-                if not reached:
-                    raise
-                unread = error
-            else:
-                done = lineage.happened(commit, known.lineage, now.lineage)
-                if done:
-                    return now
-                if lost is None:
-                    return None
-                if now.version != known.version:
-                    if done is None:
-                        raise UnconfirmedCommitError(self._url(user_id)) from lost
-                    return None  # what it was to replace is there no more
-                # It may still happen. Of the same put again, with the same id, at most one succeeds: that settles it.
-                before = now.lineage
-            if batch.seconds_left() <= 0:
-                raise UnconfirmedCommitError(self._url(user_id)) from lost or unread
-            batch.pause(next(pauses))
-
     # --- what is there -----------------------------------------------------------------------------------------------
 
     def _look(self, user_id: str) -> _Known:
@@ -308,7 +192,7 @@ class ObjectBackend:
             return _NOTHING
         state = ABSENT
         if found.data is None or not TOMBSTONE.fullmatch(found.data):
-            state = changes.understood(found.data, found.size, user_id, self._url(user_id))
+            state = parse_state(found.data, found.size, user_id, self._url(user_id))
         return _Known(found.version, Lineage.of(found.note), state)
 
     def _remember(self, user_id: str, known: _Known, size: int) -> _Known:
@@ -318,6 +202,121 @@ class ObjectBackend:
 
     def _url(self, user_id: str) -> str:
         return f"{self._bucket.url}/{_key(user_id)}"
+
+
+class ObjectCommit:
+    """One try at one user's object.
+
+    An object tells only the newest commit of each writer: of two at once that share a backend, one could not find what
+    it has done. So they take turns; against all others, the condition of the put decides.
+    """
+
+    def __init__(self, backend: ObjectBackend, user_id: str) -> None:
+        self.path = backend._url(user_id)
+        self._backend = backend
+        self._user_id = user_id
+        self._known = _NOTHING
+        self._from_memory = False
+
+    def try_turn(self) -> bool:
+        """Take the turn among those that share the backend."""
+        with self._backend._turns:
+            return self._backend._under_way.setdefault(self._user_id, self) is self
+
+    def wait_turn(self) -> None:
+        """Wait for those that share the backend."""
+        with self._backend._turns:
+            self._backend._turns.wait_for(lambda: self._user_id not in self._backend._under_way)
+            self._backend._under_way[self._user_id] = self
+
+    def close(self) -> None:
+        """Give the turn back."""
+        with self._backend._turns:
+            if self._backend._under_way.get(self._user_id) is self:
+                del self._backend._under_way[self._user_id]
+                self._backend._turns.notify_all()
+
+    def read(self) -> State:
+        """Return what was seen last; without that, what is there."""
+        remembered = self._backend._seen.get(self._user_id)
+        self._from_memory = remembered is not None
+        self._known = remembered or self._backend._read(self._user_id, None)
+        return self._known.state
+
+    def confirm(self, before: State) -> State:
+        """Look whether what was remembered is still there, and return what is."""
+        if self._from_memory:
+            self._known = self._backend._read(self._user_id, self._known)
+            self._from_memory = False
+        return self._known.state
+
+    def write(self, before: State, after: State) -> None:
+        """Put an object in the place of the one that is known.
+
+        Raises:
+            OvertakenError: others were first; nothing was written, and nothing will be.
+            UnconfirmedCommitError: it may have been written, or may still be.
+            OSError, ValueError: nothing was written.
+        """
+        if after is before:
+            if self.confirm(before) is not before:
+                raise OvertakenError
+            return
+        data = tombstone() if after.absent else after.encoded()
+        assert data is not None
+        try:
+            self._put(data, after)
+        except UnconfirmedCommitError:
+            self._backend._seen.forget(self._user_id)
+            raise
+
+    def _put(self, data: bytes, after: State) -> None:
+        backend, user_id, known = self._backend, self._user_id, self._known
+        commit = backend._writer.next_commit()
+        before = known.lineage
+        lost: OSError | None = None  # the answer to a put that may have happened
+        unread: OSError | None = None
+        reached = False
+        pauses = _pauses()
+        give_up = runtime.monotonic() + backend._settle_seconds
+        while True:
+            line = lineage.followed(before, commit)
+            try:
+                version = backend._bucket.put(_key(user_id), data, line.note(), known.version)
+                backend._remember(user_id, _Known(version, line, after), len(data))
+                return
+            except UnsentError:
+                pass
+            except ConflictError:
+                reached = True  # this one wrote nothing; one before it, or the same one that a proxy repeated, may have
+            except UnansweredError as error:
+                reached = True
+                lost = error
+                logs.warning("%s; looking up whether it was written", error)
+            except OSError:
+                if not reached:
+                    raise
+            try:
+                now = backend._read(user_id, None)
+            except OSError as error:
+                if not reached:
+                    raise
+                unread = error
+            else:
+                done = lineage.happened(commit, known.lineage, now.lineage)
+                if done:
+                    return
+                if lost is None:
+                    raise OvertakenError
+                if now.version != known.version:
+                    if done is None:
+                        raise UnconfirmedCommitError(self.path) from lost
+                    raise OvertakenError  # what it was to replace is there no more
+                # It may still happen. Of the same put again, with the same id, at most one succeeds: that settles it.
+                before = now.lineage
+            if runtime.monotonic() >= give_up:
+                raise UnconfirmedCommitError(self.path) from lost or unread
+            runtime.sleep(next(pauses))
 
 
 def is_tombstone(listed: Listed) -> bool:

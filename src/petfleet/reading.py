@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from petfleet import codec, disk
-from petfleet.changes import ABSENT, State, understood
+from petfleet._util import runtime
 from petfleet.layout import Place
 from petfleet.memory import Memory
+from petfleet.state import ABSENT, State, parse_state
 
 # Seconds. The old program truncates the file and writes it in place: what cannot be parsed and is empty, or was written
 # to no longer ago than this, is read again for no longer than this.
@@ -45,12 +45,12 @@ class Reader:
         """Keep nothing of that user."""
         self._known.forget(place.user_id)
 
-    def read(self, place: Place, pause: Callable[[float], None] | None = None) -> tuple[disk.Stored | None, State]:
+    def read(self, place: Place) -> tuple[disk.Stored | None, State]:
         """Read the fleet file and say what it means; again, while it looks as if something were rewriting it."""
-        give_up = time.monotonic() + _TORN_SECONDS
+        give_up = runtime.monotonic() + _TORN_SECONDS
         while True:
             # Of before the read: to be held up after it makes no file look old, and uses up no one's last try.
-            began, now = time.monotonic(), time.time()
+            began, now = runtime.monotonic(), time.time()
             stored = disk.read(place.fleet, codec.MOST_BYTES)
             state = self._state(place, stored)
             if stored is None or stored.data is None or state.error is None or not state.overwritable:
@@ -60,7 +60,7 @@ class Reader:
             if began > give_up:
                 self._waited_for.put(place.user_id, identity(stored), len(place.user_id))
                 return stored, state
-            (pause or time.sleep)(_TORN_PAUSE)
+            time.sleep(_TORN_PAUSE)
 
     def _may_be_torn(self, place: Place, stored: disk.Stored, since: float) -> bool:
         """Return whether a file that means no fleet may just be being rewritten, or was at that time."""
@@ -81,7 +81,7 @@ class Reader:
         known = self._known.get(place.user_id)
         if known is not None and stored.data is not None and known.data == stored.data:
             return known.state
-        return understood(stored.data, stored.status.st_size, place.user_id, place.fleet)
+        return parse_state(stored.data, stored.status.st_size, place.user_id, place.fleet)
 
 
 def sign(place: Place) -> Sign | None:

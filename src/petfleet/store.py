@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import inspect
 import os
 import time
@@ -13,12 +12,14 @@ from typing import Any, Final, overload
 
 from petfleet import codec
 from petfleet.backend import Backend
-from petfleet.batching import Batching, FleetStoreStatistics
+from petfleet.batching import Batching
 from petfleet.changes import Kind
 from petfleet.errors import FleetConflictError, FleetNotFoundError
 from petfleet.fleet import PetFleet, PetHandle
 from petfleet.names import check_pet_name, check_user_id
+from petfleet.nesting import outermost, run_change
 from petfleet.roots import opened
+from petfleet.statistics import FleetStoreStatistics
 from petfleet.watching import Watch, Watching
 
 _USERS_AT_ONCE: Final = 256
@@ -46,8 +47,10 @@ class FleetStore:
         root: the directory of all fleets, made absolute at once, created with the first fleet; or a
             :class:`~petfleet.Backend`, such as an :class:`~petfleet.ObjectBackend`, whose own documentation says what
             takes the place of the disk and of the lock there.
-        lock_timeout: seconds that a call waits for another process to release the user's lock; 0 tries once.
-        threads: the most commits of different users at the same time.
+        lock_timeout: seconds that a call waits until its commit begins: for others that have the user's lock, for
+            this process's own commits for that user, for a thread. 0 tries the lock once. A commit that has begun is
+            waited for, however long the disk takes.
+        threads: the most commits of different users at the same time; as many run as the disk has use for.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -56,7 +59,8 @@ class FleetStore:
     Every call that names a user may raise:
         InvalidNameError: the user id may not name a directory.
         FleetFormatError: the user's file is no fleet, or another user's.
-        LockTimeoutError: the lock was held by someone else for ``lock_timeout`` seconds.
+        LockTimeoutError: the call's commit had not begun after ``lock_timeout`` seconds; the error says what it waited
+            for.
         OSError: the operating system refused; its errno and file name say what.
     """
 
@@ -106,7 +110,7 @@ class FleetStore:
         LockTimeoutError.
         """
         check_user_id(user_id)
-        return await self._batching.peek(lambda: self._backend.peek(user_id)) or PetFleet(user_id)
+        return await self._batching.peeks.peek(lambda: self._backend.peek(user_id)) or PetFleet(user_id)
 
     @overload
     async def save(self, fleet: PetFleet) -> PetFleet: ...
@@ -203,21 +207,26 @@ class FleetStore:
         Args:
             user_id: whose fleet.
             change: a plain function from a fleet to the next one. It runs in a worker thread under the user's lock,
-                without the caller's context variables, and may be called more than once: keep it short and pure.
-                Returning an equal fleet writes nothing, nor does an empty one where there was no file.
+                without the caller's context variables, and may be called more than once: keep it short and pure. It
+                must not call the store for the same user, which would wait for itself. Returning an equal fleet writes
+                nothing, nor does an empty one where there was no file.
 
         Raises:
             TypeError: ``change`` returned no PetFleet.
             ValueError: it returned another user's fleet, or one too large to store.
+            RuntimeError: in a call that ``change`` makes for the same user, as far as that can be known: by
+                ``anyio.run``, a portal, a thread with its context. A thread without it gets a LockTimeoutError.
             BaseException: whatever ``change`` raises; StopIteration arrives as RuntimeError.
         """
         if not callable(change):
             raise TypeError(f"change must be a function from PetFleet to PetFleet, not {type(change).__name__}")
 
+        outer = outermost()
+
         def checked(stored: PetFleet | None) -> PetFleet | None:
             before = PetFleet(check_user_id(user_id)) if stored is None else stored
             try:
-                after = contextvars.Context().run(change, before)
+                after = run_change(change, before, self._batching, user_id, outer)
             except StopIteration as error:
                 raise RuntimeError("change raised StopIteration") from error
             _check_result(after, user_id)
@@ -240,7 +249,7 @@ class FleetStore:
         """Iterate over the ids that have a fleet, in no order, without holding any lock."""
         ids = self._backend.users()
         try:
-            while some := await self._batching.peek(lambda: list(islice(ids, _USERS_AT_ONCE))):
+            while some := await self._batching.peeks.peek(lambda: list(islice(ids, _USERS_AT_ONCE))):
                 for user_id in some:
                     yield user_id
         finally:

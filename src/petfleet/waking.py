@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +18,9 @@ _MOST_WOKEN: Final = 32
 
 
 class Waiter:
-    """Where the task that makes it waits, once, until any thread wakes it."""
+    """Where the task that makes it waits until any thread wakes it."""
 
-    __slots__ = ("_event", "_future", "_in_loop", "loop_is_closed")
+    __slots__ = ("_event", "_future", "_in_loop", "_woken", "loop_is_closed")
 
     _future: asyncio.Future[None] | None  # a plain future: any event costs a tenth of a load more
     _event: anyio.Event
@@ -25,6 +28,7 @@ class Waiter:
     loop_is_closed: Callable[[], bool]
 
     def __init__(self) -> None:
+        self._woken = False
         # Calls a function in the loop from any thread. Not anyio's own way back from a thread: that one waits for the
         # loop, which may be closed by then.
         # Where nothing has imported asyncio there is no asyncio task; to import it costs as much as all of petfleet.
@@ -45,12 +49,36 @@ class Waiter:
         self._in_loop = loop.run_sync_soon
         self.loop_is_closed = bool  # False: trio does not end without cancelling its tasks
 
-    async def wait(self) -> None:
-        """Wait until it is woken."""
+    async def wait(self, seconds: float) -> bool:
+        """Wait until it is woken, at most so long by a timer of the event loop; return whether it was."""
         if self._future is None:
-            await self._event.wait()
+            scope = anyio.move_on_after(seconds)
+            scope.__enter__()
+            try:
+                await self._event.wait()
+            except GeneratorExit:
+                raise  # closed by the garbage collector: there is no event loop any more to leave a scope in
+            except BaseException as error:
+                if not scope.__exit__(type(error), error, error.__traceback__):
+                    raise
+            else:
+                scope.__exit__(None, None, None)
         else:
+            if seconds < math.inf:
+                _Deadlines.of(self._future.get_loop(), seconds).add(self)
             await self._future
+            if not self._woken:
+                self._future = self._future.get_loop().create_future()  # for another wait
+        return self._woken
+
+    def is_done(self) -> bool:
+        """Return whether it waits no longer, on asyncio; called in its event loop."""
+        return self._future is None or self._future.done()
+
+    def resolve(self) -> None:
+        """Have it go on, on asyncio, if it still waits; called in its event loop."""
+        if self._future is not None and not self._future.done():  # it is done when its task was cancelled
+            self._future.set_result(None)
 
     @staticmethod
     def wake(waiters: Iterable[Waiter]) -> None:
@@ -60,6 +88,56 @@ class Waiter:
             loops.setdefault(waiter._in_loop, []).append(waiter)
         for woken in loops.values():
             _have_woken(woken)
+
+
+class _Deadlines:
+    """The waiters of one event loop that wait for the same time: a timer each would cost a tenth of a call."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self.loop = loop
+        self._seconds = seconds
+        self._waiting: deque[tuple[float, Waiter]] = deque()  # in order
+        self._compact_at = 64
+        self._runs = False
+
+    @staticmethod
+    def of(loop: asyncio.AbstractEventLoop, seconds: float) -> _Deadlines:
+        """Return those of the loop that runs in this thread."""
+        if _here.loop is not loop:
+            _here.loop, _here.deadlines = loop, {}
+        deadlines = _here.deadlines.get(seconds)
+        if deadlines is None:
+            deadlines = _here.deadlines[seconds] = _Deadlines(loop, seconds)
+        return deadlines
+
+    def add(self, waiter: Waiter) -> None:
+        """Resolve a waiter when its time is over."""
+        if len(self._waiting) >= self._compact_at:
+            self._waiting = deque(each for each in self._waiting if not each[1].is_done())
+            self._compact_at = 2 * len(self._waiting) + 64
+        self._waiting.append((self.loop.time() + self._seconds, waiter))
+        if not self._runs:
+            self._runs = True
+            self.loop.call_later(self._seconds, self._run)
+
+    def _run(self) -> None:
+        now = self.loop.time()
+        while self._waiting and (self._waiting[0][0] <= now or self._waiting[0][1].is_done()):
+            self._waiting.popleft()[1].resolve()
+        self._runs = bool(self._waiting)
+        if self._runs:
+            self.loop.call_later(self._waiting[0][0] - now, self._run)
+
+
+class _Here(threading.local):
+    """The deadlines of the event loop that was last seen in a thread, by their seconds."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.deadlines: dict[float, _Deadlines] = {}
+
+
+_here = _Here()
 
 
 def load() -> None:
@@ -82,7 +160,8 @@ def _wake(waiters: list[Waiter]) -> None:
         _have_woken(waiters[_MOST_WOKEN:])
         waiters = waiters[:_MOST_WOKEN]
     for waiter in waiters:
+        waiter._woken = True
         if waiter._future is None:
             waiter._event.set()
-        elif not waiter._future.done():  # it is when its task was cancelled
-            waiter._future.set_result(None)
+        else:
+            waiter.resolve()

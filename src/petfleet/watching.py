@@ -13,20 +13,20 @@ import errno
 import hashlib
 import math
 import threading
-import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import NamedTuple
 
 import anyio
 
 from petfleet import codec
+from petfleet._util import runtime
 from petfleet.backend import Backend
 from petfleet.errors import own_copy
 from petfleet.fleet import PetFleet
 from petfleet.forks import start_clean_in_child
 from petfleet.waking import Waiter
-from petfleet.workers import threads_may_run_out
 
 
 class _Outcome(NamedTuple):
@@ -64,11 +64,10 @@ class _Watched:
 class _Shift:
     """One life of the thread."""
 
-    def __init__(self, work: Callable[[_Shift], None]) -> None:
+    thread: threading.Thread
+
+    def __init__(self) -> None:
         self.called = False
-        # Not a daemon: the interpreter's end unwinds those wherever they are, and watchfiles waits in Rust code, which
-        # must not be unwound. It ends by itself once the main thread has.
-        self.thread = threading.Thread(target=work, args=(self,), name="petfleet-watch", daemon=False)
 
     def is_set(self) -> bool:
         """Return whether to stop waiting: someone joined, or the interpreter waits for its threads to end."""
@@ -109,9 +108,10 @@ class Watching:
         """
         with self._mutex:
             if self._shift is None:
-                shift = _Shift(self._work)
-                with threads_may_run_out():
-                    shift.thread.start()  # without _shift it ends by itself
+                shift = _Shift()
+                # Not a daemon: the interpreter's end unwinds those wherever they are, and watchfiles waits in Rust
+                # code, which must not be unwound. It ends by itself once the main thread has. (Without _shift, too.)
+                shift.thread = runtime.start_thread(partial(self._work, shift), "petfleet-watch", daemon=False)
                 self._shift = shift
             watched = self._users.get(watch._user_id)
             if watched is None:
@@ -159,7 +159,7 @@ class Watching:
             next_look = math.inf
             named: set[str] | None = None  # all of them
             while watched := self._begin(shift):
-                late = time.monotonic() >= next_look
+                late = runtime.monotonic() >= next_look
                 new = {user_id for user_id, each in watched.items() if each.joined > each.looked}
                 if late:
                     named = None
@@ -168,13 +168,13 @@ class Watching:
                     named = None
                 if named is None:
                     named = set(watched)
-                    next_look = time.monotonic() + self._backend.look_seconds
+                    next_look = runtime.monotonic() + self._backend.look_seconds
                 due = [watched[user_id] for user_id in (named | new) & watched.keys()]
                 changed = list((map if at_once == 1 else lookers.map)(self._look, due))
                 if any(changed) and late and notices.distrust():
                     named = None
                 else:
-                    named = notices.wait(next_look - time.monotonic())
+                    named = notices.wait(next_look - runtime.monotonic())
         finally:
             lookers.shutdown()
             notices.close()
@@ -259,7 +259,7 @@ class Watch(AsyncIterator[PetFleet]):
             try:
                 # Only now: what is found after this look wakes the waiter.
                 if self._new(watched) is None and not self._closed:
-                    await waiter.wait()
+                    await waiter.wait(math.inf)
             finally:
                 # Without a lock: the garbage collector may close a dead loop's coroutine inside any lock of ours.
                 watched.waiters.discard(waiter)

@@ -1,184 +1,158 @@
-"""The threads that commit: no more of them at once than the disk has use for, and what is urgent first."""
+"""The threads that work: as many at once as the storage has use for, and what is urgent first."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import errno
 import heapq
 import itertools
-import math
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 from petfleet import logs
+from petfleet._util import runtime
+from petfleet.sizing import Sizing
 
 T = TypeVar("T")
+Tickets = runtime.Queue[object]
 
 _AHEAD: Final = 0.1  # seconds: what has waited so long is not overtaken any more
-_LEAST_AT_ONCE: Final = 4
-# Commits a second worth having threads for. A process gets three times as many done, but commits that compete for the
-# processor look slow too: with 2,000 here, more and more of them were let in, and did a third less together.
-_PER_SECOND: Final = 600
-_WINDOW: Final = 1024  # jobs that are judged together; fewer at first
 _STUCK_SECONDS: Final = 0.05
+_END: Final = object()  # instead of a ticket
 
 
-class Workers(Generic[T]):
-    """Runs things in threads of its own.
+class Pool(Generic[T]):
+    """Runs things in daemon threads of its own; ``run`` returns how many seconds it waited for the storage."""
 
-    More threads than the disk keeps busy only take the interpreter from one another: with 32 at once, 64 tasks on many
-    users did a third less, and a quiet user waited behind all of them. So at once run as many as it takes for
-    _PER_SECOND, judged by the fastest of the last jobs: 4 on a disk that takes a millisecond for one, 6 on one that
-    takes ten, 30 on one that takes fifty. If all of these are stuck in something slow, more are let in, up to ``most``.
-
-    Args:
-        run: called in a thread with each thing; returns whether it waited for the disk as a commit does.
-        most: the most threads.
-    """
-
-    def __init__(self, run: Callable[[T], bool], most: int) -> None:
+    def __init__(self, run: Callable[[T], float], least: int, most: int, timers: runtime.Timers) -> None:
         self._run = run
-        self._most = most
-        self._executor = self._new_executor()
-        self._lock = threading.Lock()
+        self._sizing = Sizing(least, most)
+        self._timers = timers
+        self._lock = runtime.Lock()
+        self._changed = runtime.Condition(self._lock)  # told when a thread is done with something
         self._ready: list[tuple[float, int, T]] = []  # a heap
         self._number = itertools.count()
-        self._begun = 0
-        self._busy: set[object] = set()  # one for each thread that was asked for and has not ended
-        self._watch_ticket: object | None = None  # while a thread looks after the others
-        self._at_once = _LEAST_AT_ONCE  # if there may be so many
-        self._aside = 0  # of the busy ones, those that only wait for something
-        self._extra = 0  # as many more, since all seemed stuck
-        self._fastest = math.inf
-        self._judged = 0
-        self._window = 16
+        self._begun = self._begun_before = 0
+        self._busy: set[object] = set()  # a ticket for each thread that was asked for, and is neither idle nor aside
+        self._mine = threading.local()
+        self._tickets: Tickets = runtime.Queue()  # for the idle ones
+        self._ended: runtime.Queue[threading.Thread] = runtime.Queue()
+        self.idle = self._ending = 0
+        self._closed = self._checks = False
+
+    def __del__(self) -> None:
+        for _ in range(self.idle):
+            self._tickets.put(_END)
 
     def submit(self, thing: T, *, ahead: bool) -> None:
         """Have ``thing`` run soon, ``ahead`` of those that are not and wait for less than a tenth of a second.
 
         Raises:
-            RuntimeError: there is no thread, and none could be started; ``thing`` will not be run.
+            OSError: there is no thread, and none could be started; ``thing`` will not be run.
         """
-        now = time.monotonic()
-        entry = (now - _AHEAD if ahead else now, next(self._number), thing)
+        entry = (runtime.monotonic() - _AHEAD * ahead, next(self._number), thing)
         with self._lock:
+            self._closed = False
             heapq.heappush(self._ready, entry)
             try:
                 self._start_one()
-            except RuntimeError:
-                if not self._busy:
-                    self._ready.remove(entry)
-                    heapq.heapify(self._ready)
-                    # It keeps what it could not start, and would count that as idle threads.
-                    self._executor.shutdown(wait=False, cancel_futures=True)
-                    self._executor = self._new_executor()
-                    raise
-                # Those that are there will come to it.
+            except OSError:
+                self._ready.remove(entry)
+                heapq.heapify(self._ready)
+                raise
 
-    def any_waiting(self) -> bool:
-        """Return whether anything waits for a thread."""
-        return bool(self._ready)
-
-    def aside(self, threads: int) -> None:
-        """Let so many more threads run, in place of some that are going to wait; negative to take it back."""
+    def stand_aside(self, wait: Callable[[], object]) -> None:
+        """Wait, in a thread of the pool, while another one runs in its place."""
         with self._lock:
-            self._aside += threads
-            if self._ready and threads > 0:
-                try:
+            self._busy.discard(self._mine.ticket)
+            self._changed.notify_all()
+            with suppress(OSError):  # then they wait for this thread after all
+                if self._ready:
                     self._start_one()
-                except RuntimeError:
-                    pass  # then they wait for these threads after all
+        try:
+            wait()
+        finally:
+            with self._lock:
+                self._busy.add(self._mine.ticket)
 
-    def shutdown(self) -> None:
-        """Wait until nothing is left to run, and end the threads. Nothing may be submitted any more."""
-        self._executor.shutdown()
+    def end_idle(self) -> None:
+        """End the threads as they run out of work, until more is submitted, and wait for what they are about now."""
+        with self._lock:
+            self._closed = True
+            for _ in range(self.idle):
+                self._tickets.put(_END)
+            self._ending, self.idle = self._ending + self.idle, 0
+            before = self._busy.copy()
+            self._changed.wait_for(lambda: before.isdisjoint(self._busy))
+            ending, self._ending = self._ending, 0
+        for _ in range(ending):
+            self._ended.get().join()
 
-    # --- with the lock -----------------------------------------------------------------------------------------------
-
-    def _allowed(self) -> int:
-        return min(self._at_once + self._aside + self._extra, self._most)
+    def _is_room(self) -> bool:
+        return len(self._busy) < self._sizing.at_once
 
     def _start_one(self) -> None:
-        if len(self._busy) < self._allowed():
+        """Have a thread run what is ready, or look later whether one is to be let in; OSError if there is none."""
+        if self._is_room():
             ticket = object()
             self._busy.add(ticket)
             try:
-                self._executor.submit(self._work, ticket)
-            except BaseException:
-                self._busy.discard(ticket)  # the executor may keep it and run it later
-                raise
-        elif self._watch_ticket is None and len(self._busy) < self._most:
-            self._watch_ticket = object()
-            try:
-                self._executor.submit(self._watch, self._watch_ticket)
-            except BaseException:
-                self._watch_ticket = None
-                raise
+                if self.idle:
+                    self.idle -= 1
+                    self._tickets.put(ticket)
+                else:
+                    work = partial(_work, weakref.ref(self), self._tickets, self._ended, ticket)
+                    runtime.start_thread(work, "petfleet")
+                return
+            except BaseException as error:
+                self._busy.discard(ticket)  # after an interrupt its thread may be there, and waits for another one
+                if not self._busy or not isinstance(error, OSError):
+                    raise
+        if not self._checks and (self._is_room() or self._sizing.at_once < self._sizing.most):
+            with suppress(OSError):  # without a thread for it, those that are there will come to it
+                self._timers.call_later(_STUCK_SECONDS, self._check)
+                self._checks, self._begun_before = True, self._begun
 
-    def _new_executor(self) -> concurrent.futures.ThreadPoolExecutor:
-        return concurrent.futures.ThreadPoolExecutor(self._most + 1, "petfleet")  # one to look after the others
-
-    # --- in the threads ----------------------------------------------------------------------------------------------
-
-    def _work(self, ticket: object) -> None:
-        while (entry := self._next(ticket)) is not None:
-            start = time.monotonic()
-            try:
-                if self._run(entry[2]):
-                    self._judge(time.monotonic() - start)
-            except BaseException as error:  # noqa: BLE001 - the thread must go on, for those that wait
-                logs.warning("a commit ended in an error that no call could be told: %r", error)
-
-    def _next(self, ticket: object) -> tuple[float, int, T] | None:
+    def _check(self) -> None:
+        """Let more threads in if none of them has begun anything for some time."""
         with self._lock:
-            if not self._ready:
-                self._extra = 0
-            elif ticket in self._busy and len(self._busy) <= self._allowed():
-                self._begun += 1
-                return heapq.heappop(self._ready)
-            self._busy.discard(ticket)
-            return None
+            self._checks = False
+            if self._ready and self._begun == self._begun_before:
+                self._sizing.double()
+            for _ in self._ready[: self._sizing.at_once]:
+                self._start_one()
 
-    def _watch(self, ticket: object) -> None:
-        """While things wait, let more threads in whenever none of them has begun for some time."""
-        begun = -1
+    def work(self, ticket: object) -> bool:
+        """Run what is ready; return whether the thread is to wait for another ticket."""
         while True:
             with self._lock:
-                if self._watch_ticket is not ticket:
-                    return  # refused, yet kept
-                if not self._ready:
-                    self._watch_ticket = None
-                    return
-                if self._begun == begun:
-                    self._extra = min(2 * self._extra + 1, self._most)
-                    try:
-                        for _ in range(min(len(self._ready), self._allowed() - len(self._busy))):
-                            self._start_one()
-                    except RuntimeError:
-                        pass  # no more threads to be had
-                begun = self._begun
-            time.sleep(_STUCK_SECONDS)
-
-    def _judge(self, seconds: float) -> None:
-        with self._lock:
-            self._fastest = min(self._fastest, seconds)
-            self._judged += 1
-            if self._judged >= self._window:
-                at_once = math.ceil(self._fastest * _PER_SECOND)
-                self._at_once = max(at_once, _LEAST_AT_ONCE)
-                self._fastest, self._judged = math.inf, 0
-                self._window = min(2 * self._window, _WINDOW)
+                expected = ticket in self._busy
+                self._busy.discard(ticket)
+                self._changed.notify_all()
+                if not expected or not self._ready or not self._is_room():
+                    self._ending += self._closed
+                    self.idle += not self._closed
+                    return not self._closed
+                ticket = self._mine.ticket = object()
+                self._busy.add(ticket)
+                self._begun += 1
+                _, _, thing = heapq.heappop(self._ready)
+            began = runtime.thread_time()
+            try:
+                if (waited := self._run(thing)) > 0:
+                    with self._lock:
+                        self._sizing.judge(waited, runtime.thread_time() - began)
+            except BaseException as error:  # noqa: BLE001 - the thread must go on, for those that wait
+                logs.warning("a job ended in an error that no call could be told: %r", error)
+            del thing
 
 
-@contextmanager
-def threads_may_run_out() -> Iterator[None]:
-    """Turn the error of a thread that could not be started into one that calls are documented to raise."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise OSError(
-            errno.EAGAIN, f"petfleet could not start a thread ({error}): allow the process more of them"
-        ) from error
+def _work(pool: weakref.ref[Pool[T]], tickets: Tickets, ended: runtime.Queue[threading.Thread], ticket: object) -> None:
+    """Work as often as there is a ticket; an idle thread keeps no pool alive."""
+    while ticket is not _END and (there := pool()) is not None:
+        goes_on = there.work(ticket)
+        del there
+        ticket = tickets.get() if goes_on else _END
+    ended.put(threading.current_thread())

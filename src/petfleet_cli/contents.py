@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from petfleet import codec
-from petfleet.changes import State
 from petfleet.errors import FleetFormatError
 from petfleet.fleet import PetFleet
 from petfleet.layout import Place
 from petfleet.reading import Reader
+from petfleet.state import State
 from petfleet_cli.findings import Finding, not_a_file, reason, unreadable
 
 _MOST_NAMES: Final = 5  # that one message shows

@@ -11,9 +11,9 @@ from typing import Final
 import anyio
 
 from petfleet import FleetStore, disk
-from petfleet.errors import FleetFormatError, LockTimeoutError, UnconfirmedCommitError
+from petfleet.errors import FleetFormatError, UnconfirmedCommitError
 from petfleet.layout import Place
-from petfleet.lock import holder
+from petfleet.lock import lock_timeout_error
 from petfleet.reading import Reader
 from petfleet_cli import traces
 from petfleet_cli.findings import Finding, reason
@@ -85,7 +85,7 @@ def set_aside(place: Place, lock_timeout: float) -> str | None:
                 except OSError as error:
                     raise UnconfirmedCommitError(aside) from error
                 return aside
-    raise LockTimeoutError(place.lock, lock_timeout, holder(place.lock))
+    raise lock_timeout_error(place.lock, lock_timeout)
 
 
 def _free_name(path: str) -> str:

@@ -10,9 +10,9 @@ from contextlib import closing, contextmanager
 from typing import Final, NamedTuple
 
 from petfleet import disk
-from petfleet.errors import FleetFormatError, LockTimeoutError
+from petfleet.errors import FleetFormatError
 from petfleet.layout import FLEET_FILE, LOCK_FILE, Place
-from petfleet.lock import UserLock, holder
+from petfleet.lock import UserLock, lock_timeout_error
 
 _PAUSE: Final = 0.002  # seconds between two looks
 _WATCHED: Final = 0.25  # seconds that a temporary file has to stay where no lock can tell whether it is in use
@@ -112,7 +112,7 @@ def locked(place: Place, lock_timeout: float) -> Iterator[UserLock]:
                 yield lock
                 return
         if time.monotonic() >= give_up:
-            raise LockTimeoutError(place.lock, lock_timeout, holder(place.lock))
+            raise lock_timeout_error(place.lock, lock_timeout)
         time.sleep(_PAUSE)
 
 

@@ -21,6 +21,7 @@ from petfleet import (
     FleetNotFoundError,
     FleetStore,
     LockTimeoutError,
+    ObjectBackend,
     PetAlreadyInFleetError,
     PetFleet,
     PetNotInFleetError,
@@ -28,7 +29,7 @@ from petfleet import (
     batching,
     dumps,
 )
-from tests.conftest import Clock, pet, wait_until
+from tests.conftest import pet, wait_until
 from tests.gate import Gate
 from tests.homes import Home
 
@@ -59,7 +60,7 @@ async def together(*calls: Call) -> Outcomes:
     gate = Gate()
     outcomes = Outcomes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batching._Queue, "take", gate.before(batching._Queue.take))
+        patch.setattr(batching.Batching, "_take", gate.before(batching.Batching._take))
         async with anyio.create_task_group() as group:
             try:
                 for call in calls:
@@ -304,7 +305,7 @@ async def test_a_write_that_no_one_can_confirm_leaves_all_of_the_batch_in_doubt(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loads too: what they would say may not survive. The next call finds out, and answers."""
-    monkeypatch.setattr(batching, "time", Clock())  # until the deadline, however long that is
+    monkeypatch.setattr(ObjectBackend, "_settle_seconds", 0.0)
     store = home.store()
     await store.add("user", pet("mira"))
     with monkeypatch.context() as patch:
@@ -350,9 +351,7 @@ async def test_600_calls_at_once_for_many_users(store: FleetStore) -> None:
 async def test_a_call_past_its_deadline_is_never_carried_out(
     store: FleetStore, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call that waited behind its own process's commit for longer than lock_timeout fails, and stays undone."""
-    clock = Clock()
-    monkeypatch.setattr(batching, "time", clock)
+    """A call that waits behind its own process's commit for lock_timeout fails then, says so, and stays undone."""
     gate = Gate()
     home.gate_before_write(monkeypatch, gate)
     outcomes = Outcomes()
@@ -360,13 +359,15 @@ async def test_a_call_past_its_deadline_is_never_carried_out(
         try:
             await group.start(outcomes.of, lambda: store.add("user", pet("mira")))
             await anyio.to_thread.run_sync(gate.reached.wait)
+            monkeypatch.setattr(store._batching, "_lock_timeout", 0.01)
             await group.start(outcomes.of, lambda: store.add("user", pet("late")))
-            clock.now += 0.5
+            await anyio.to_thread.run_sync(wait_until, lambda: outcomes[1] is not None)
+            monkeypatch.setattr(store._batching, "_lock_timeout", 3600)
             await group.start(outcomes.of, lambda: store.add("user", pet("nova")))
-            clock.now += 10.0
         finally:
             gate.open()
     assert kinds(outcomes) == [PetFleet, LockTimeoutError, PetFleet]
     assert outcomes[0] == MIRA
-    assert (outcomes[1].path, outcomes[1].waited) == (home.contended(), 10.5)
+    assert (outcomes[1].path, outcomes[1].holder) == (home.contended(), None)
+    assert "since this process's own commit for that user has taken " in str(outcomes[1])
     assert outcomes[2] == await store.load("user") == MIRA.with_pet(pet("nova"))

@@ -137,11 +137,11 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
     point: str,
     way: str,
     make: Callable[[], Way],
-    store: FleetStore,
     home: Home,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cancelled at any point in any way, a call returns at once and leaves the others of its batch undisturbed."""
+    store = home.store(lock_timeout=math.inf)  # some ways move the loop's clock
     await store.add("user", pet("first"))
     victim = make()
     results: dict[str, PetFleet | None] = {}
@@ -227,7 +227,7 @@ async def test_a_closed_coroutine_withdraws_without_a_lock(store: FleetStore, ho
             await until(held.reached)
             await until(partial(waits_for, store, 2))
             closer = threading.Thread(target=coroutine.close, daemon=True)
-            with store._batching.mutex, store._batching._parking._changed:
+            with store._batching.changed, store._batching._timers._changed:
                 closer.start()
                 closer.join(30)
                 assert not closer.is_alive()

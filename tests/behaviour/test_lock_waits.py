@@ -10,7 +10,8 @@ import anyio.to_thread
 import pytest
 
 from petfleet import FleetStore, LockTimeoutError
-from petfleet.parking import Parking
+from petfleet._util import runtime
+from petfleet.workers import Pool
 from tests.children import names
 from tests.conftest import pet, wait_until
 from tests.homes import Home
@@ -20,15 +21,15 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_lock_timeout_of_zero_tries_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call whose try is refused fails then and there, without a pause and without being parked."""
+    """A call whose try is refused fails then and there: nothing waits for the turn, or tries again later."""
     store = home.store(lock_timeout=0)
     await store.add("user", pet("first"))
 
     def never(*_: object) -> None:
         raise AssertionError("a call that tries once waits for nothing")
 
-    monkeypatch.setattr(Parking, "park", never)
-    monkeypatch.setattr("petfleet.batching.time.sleep", never)
+    monkeypatch.setattr(Pool, "stand_aside", never)
+    monkeypatch.setattr(runtime.Timers, "call_later", never)
     with home.busy(), pytest.raises(LockTimeoutError):
         await store.add("user", pet("second"))
     assert names(await store.load("user")) == ["first"]
@@ -91,11 +92,10 @@ async def test_a_call_whose_time_ran_out_never_happens(home: Home) -> None:
     """After its LockTimeoutError a call is forgotten, and so are the user and the thread."""
     store = home.store(lock_timeout=0.2)
     await home.store().add("user", pet("first"))
-    with home.busy():
-        with pytest.raises(LockTimeoutError) as error:
-            await store.add("user", pet("second"))
-        await until(lambda: not store._batching._queues and store._batching._parking._thread is None)
+    with home.busy(), pytest.raises(LockTimeoutError) as error:
+        await store.add("user", pet("second"))
     assert error.value.path == home.contended()
+    await until(lambda: not store._batching._queues)
     assert names(await home.store().load("user")) == ["first"]
     assert store.statistics().lock_waits == 1
     assert store.statistics().lock_wait_seconds > 0

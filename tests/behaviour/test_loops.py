@@ -41,7 +41,7 @@ def held_before_they_are_taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate
     """A gate in front of the taking of calls: they wait together as long as it is closed."""
     gate = Gate()
     with monkeypatch.context() as patch:
-        patch.setattr(batching._Queue, "take", gate.before(batching._Queue.take))
+        patch.setattr(batching.Batching, "_take", gate.before(batching.Batching._take))
         try:
             yield gate
         finally:
@@ -128,7 +128,7 @@ def test_a_loop_that_closes_does_not_disturb_another(
 ) -> None:
     """Its call was taken together with the other loop's: both are carried out, and the other loop's task is woken."""
     before, taken = Gate(), Gate()
-    monkeypatch.setattr(batching._Queue, "take", before.before(batching._Queue.take))
+    monkeypatch.setattr(batching.Batching, "_take", before.before(batching.Batching._take))
     home.gate_before_write(monkeypatch, taken)
     other_waits = threading.Event()
 

@@ -184,7 +184,7 @@ async def test_touch_means_the_second_in_which_it_was_called(
     calendar = Calendar(1_800_000_000.9)
     monkeypatch.setattr(store_module, "time", calendar)
     gate = Gate()
-    monkeypatch.setattr(batching._Queue, "take", gate.before(batching._Queue.take))
+    monkeypatch.setattr(batching.Batching, "_take", gate.before(batching.Batching._take))
     async with anyio.create_task_group() as group:
         group.start_soon(store.touch, "user")
         await anyio.to_thread.run_sync(gate.reached.wait)

@@ -96,10 +96,8 @@ async def test_a_second_aclose_waits_for_the_commits_of_the_first(
         group.start_soon(store.add, "user", pet("nova"))
         await anyio.to_thread.run_sync(wait_until, lambda: store._batching._queues["user"].waiting)
         group.start_soon(close)
-        await anyio.to_thread.run_sync(wait_until, lambda: store._batching._closing)
         group.start_soon(close)
         await anyio.wait_all_tasks_blocked()
         gate.open()
     assert found == [["mira", "nova"]] * 2
-    assert not store._batching._closing
-    assert store._batching._workers is None
+    assert store._batching.workers.idle == store._batching.peeks.idle == 0

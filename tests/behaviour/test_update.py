@@ -189,7 +189,7 @@ async def test_what_a_change_raises_reaches_its_caller(home: Home, error: BaseEx
     """It is the very same object, nothing has changed, and the one worker thread goes on working."""
     store = home.store(threads=1)
     fleet = await store.add("user", pet("mira"))
-    (worker,) = [thread for thread in threading.enumerate() if thread.name.startswith("petfleet_")][-1:]
+    worker = [thread for thread in threading.enumerate() if thread.name == "petfleet"][-1]
 
     def change(fleet: PetFleet) -> PetFleet:
         raise error
@@ -247,7 +247,7 @@ async def test_a_change_runs_in_a_worker_thread(store: FleetStore) -> None:
     threads = []
 
     def change(fleet: PetFleet) -> PetFleet:
-        threads.append(threading.current_thread().name.rpartition("_")[0])
+        threads.append(threading.current_thread().name)
         return fleet
 
     await store.update("user", change)

@@ -17,8 +17,7 @@ from petfleet import FleetStore, PetFleet
 from petfleet.files import FileBackend
 from petfleet.watching import Watch
 from tests.children import names
-from tests.conftest import pet, wait_until, watching_threads
-from tests.test_workers import refuse_threads
+from tests.conftest import pet, refuse_threads, wait_until, watching_threads
 from tests.watched import FOR_EVER, inotify_instances, only_told, shown
 
 

@@ -16,9 +16,8 @@ from typing import Any, Final
 import anyio
 
 from petfleet import FleetStore, PetFleet, disk, dumps, lock
-from petfleet.changes import Batch, State
-from petfleet.files import FileBackend
-from petfleet.layout import Place
+from petfleet.files import FileCommit
+from petfleet.state import State
 from tests.proof.cut_script import script
 
 POINTS: Final = {
@@ -122,10 +121,10 @@ def _sync_no(left_out: Callable[[int], bool]) -> None:
 
 
 def _recover_nothing() -> None:
-    def read(backend: FileBackend, place: Place, lock: object, batch: Batch) -> tuple[disk.Stored | None, State]:
-        return backend._reader.read(place, batch.pause)
+    def read(commit: FileCommit, lock: object) -> tuple[disk.Stored | None, State]:
+        return commit._backend._reader.read(commit._place)
 
-    FileBackend._read_durable = read  # type: ignore[assignment, method-assign]
+    FileCommit._read_durable = read  # type: ignore[assignment, method-assign]
 
 
 PROTECTIONS: Final[dict[str, Callable[[], None]]] = {

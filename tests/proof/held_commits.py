@@ -12,7 +12,7 @@ from unittest import mock
 from petfleet import FleetFormatError, PetFleet, disk, dumps, files, lock, reading
 from petfleet.changes import Change, Kind
 from petfleet.files import FileBackend
-from tests.committing import OneBatch, add, commit, delete, leave_dead_writer, load
+from tests.committing import add, attempt, commit, delete, leave_dead_writer, load
 from tests.conftest import pet
 from tests.proof.interferences import Pets, Site
 from tests.recording import RecordingOS
@@ -111,7 +111,7 @@ def carry_out(
     with _interposed(site.root) as system:
         system.before = before
         try:
-            assert backend.commit("u", OneBatch(change)), "the lock counts as busy"
+            assert attempt(backend, change), "the lock counts as busy"
             trial.error = change.error
         except (OSError, FleetFormatError) as error:
             trial.error = error

@@ -12,7 +12,7 @@ from typing import Final
 from petfleet import PetFleet, dumps, loads
 from petfleet.changes import Change, Kind
 from petfleet.files import FileBackend
-from tests.committing import OneBatch, add
+from tests.committing import add, attempt
 from tests.conftest import pet
 
 Pets = tuple[str, ...] | None
@@ -146,7 +146,7 @@ def split_the_lock(site: Site) -> bool:
     if not unlink_lock(site):
         return False
     change = Change(add(THEIRS), Kind.CREATE)
-    assert FileBackend(str(site.root)).commit("u", OneBatch(change))
+    assert attempt(FileBackend(str(site.root)), change)
     assert change.error is None, change.error
     return True
 

@@ -10,7 +10,7 @@ from anyio.from_thread import BlockingPortal
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from petfleet import FleetStore, codec
+from petfleet import FleetStore, ObjectBackend, codec
 from petfleet.bucket import ConflictError, Version
 from tests.homes import MemoryHome, ObjectHome
 from tests.proof import model
@@ -127,7 +127,10 @@ class ObjectMachine(Machine):
     )
     def despair(self, at: int, user: str, call: Call, trouble: Trouble, readable: bool) -> None:
         """An impatient call whose put goes wrong each time says what is known of it: nothing, or that it is undone."""
-        impatient = FleetStore(self.home.backend(), lock_timeout=0)
+        backend = self.home.backend()
+        assert isinstance(backend, ObjectBackend)
+        backend._settle_seconds = 0
+        impatient = FleetStore(backend, lock_timeout=0)
         network = Network([trouble] * _FOR_EVER, failing_lookups=0 if readable else _FOR_EVER)
         reply = self._through(network, impatient, at, user, call)
         self.loops[at].call(impatient.aclose)

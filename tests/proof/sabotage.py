@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from petfleet import PetFleet, batching, bucket, disk, lineage, lock, objects, reading
 from petfleet.bucket import Version
+from petfleet.calls import PendingCall
 from petfleet.changes import Kind
 from petfleet.errors import LockTimeoutError
 
@@ -38,7 +39,7 @@ def again_when_cancelled() -> None:
         except Exception:
             raise
         except BaseException:
-            self._enqueue(user_id, batching._Call(apply, kind, 10))
+            self._enqueue(user_id, PendingCall(apply, kind))
             raise
 
     batching.Batching.call = call  # type: ignore[method-assign]
@@ -70,12 +71,12 @@ def no_condition() -> None:
 
 def unrevalidated_memory() -> None:
     """An answer that needs no put rests on what was seen last."""
-    look = objects.ObjectBackend._look
+    read = objects.ObjectBackend._read
 
-    def seen(self: objects.ObjectBackend, user_id: str) -> Any:
-        return self._seen.get(user_id) or look(self, user_id)
+    def seen_last(self: objects.ObjectBackend, user_id: str, seen: Any) -> Any:
+        return read(self, user_id, None) if seen is None else seen
 
-    objects.ObjectBackend._look = seen  # type: ignore[method-assign]
+    objects.ObjectBackend._read = seen_last  # type: ignore[method-assign]
 
 
 def not_looked_up() -> None:

@@ -14,7 +14,7 @@ from unittest import mock
 from petfleet import FleetFormatError, PetFleet, disk, fleet_path, loads
 from petfleet.changes import Change, Kind
 from petfleet.files import FileBackend
-from tests.committing import OneBatch
+from tests.committing import attempt
 from tests.proof.disk_state import Tree, put
 from tests.proof.states_child import OLD_MODE, REFUSED, ROOT, Call, after
 
@@ -147,7 +147,7 @@ def _commit(
     backend: FileBackend, user: str, change: Callable[[PetFleet | None], PetFleet | None], kind: Kind
 ) -> PetFleet | None:
     only = Change(change, kind)
-    assert backend.commit(user, OneBatch(only))
+    assert attempt(backend, only, user_id=user)
     if only.error is not None:
         raise only.error
     return only.result

@@ -21,7 +21,7 @@ import filelock
 from petfleet import PetFleet, dumps, fleet_path, loads
 from petfleet.changes import Change, Kind
 from petfleet.files import FileBackend
-from tests.committing import OneBatch
+from tests.committing import attempt
 from tests.conftest import pet
 from tests.old_program import USER, rewrite, version
 
@@ -219,7 +219,7 @@ def _judge_the_end(storm: Storm, weather: Weather, ours: list[str]) -> None:
     assert len(lost) <= may, f"{len(lost)} of {len(must)} pets are lost, {may} may be: {lost[:10]}"
     storm.did["pets replaced in the instant before a rename"] += len(lost)
     last = Change(lambda stored: (stored or PetFleet(USER)).with_pet(pet("last")), Kind.CREATE)
-    assert FileBackend(str(storm.root)).commit(USER, OneBatch(last)), "the lock was left held"
+    assert attempt(FileBackend(str(storm.root)), last, user_id=USER), "the lock was left held"
     assert last.error is None, last.error
     assert set(os.listdir(storm.path.parent)) == {"fleet.toml", "fleet.toml.lock"}
     assert "last" in {handle.pet_name for handle in loads(storm.path.read_bytes()).pets}

@@ -29,9 +29,11 @@ def test_what_killed_processes_acknowledged_is_there_and_the_next_writer_waits_f
         pytest.param(IN_PLACE, "FleetFormatError|children ended with", id="written in place"),
         pytest.param(
             (
-                "files.py",
-                "            try:\n                data = after.encoded()",
-                "            try:\n                type(taken[0]).post(taken)\n                data = after.encoded()",
+                "changes.py",
+                "        commit.write(before, after)\n",
+                "        from petfleet import calls\n\n"
+                "        calls.post(changes)\n"
+                "        commit.write(before, after)\n",
             ),
             "is stored, and not one of|are in the shared fleet, and not one of|is counted|no order of",
             id="acknowledged before the commit",

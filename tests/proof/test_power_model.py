@@ -91,6 +91,6 @@ def test_the_syncs_are_found() -> None:
     """The call itself is among them, what leads to it, and what is handed to another function to call."""
     found = [str(site) for site in SITES]
     assert "disk._sync: os.fsync(fd)" in found
-    assert "files.FileBackend._write: self._sync_above()" in found
-    assert "files.FileBackend._leave_nothing: _tidy(disk.sync_directory, self._root)" in found
+    assert "files.FileCommit._write: self._sync_above()" in found
+    assert "files.FileCommit._leave_nothing: best_effort(disk.sync_directory, self._backend._root)" in found
     assert len(set(found)) == len(found)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from petfleet import PetFleet, bucket, codec, disk, files, lineage, names, objects, reading, store
-from petfleet.changes import State
+from petfleet.state import State
 from tests.proof import means, walks
 from tests.proof.machine import Made, walk
 from tests.proof.parts import quick
@@ -41,8 +41,8 @@ def _remembered(self: reading.Reader, place: Any, stored: Any) -> State:
     return _STATE(self, place, stored) if known is None else known.state
 
 
-def _remembered_object(self: objects.ObjectBackend, user_id: str) -> Any:
-    return self._seen.get(user_id) or _LOOK(self, user_id)
+def _remembered_object(self: objects.ObjectBackend, user_id: str, seen: Any) -> Any:
+    return _READ(self, user_id, None) if seen is None else seen
 
 
 def _first_stays_active(fleet: PetFleet, pet_name: str) -> PetFleet:
@@ -56,7 +56,7 @@ def _whatever_is_there(self: bucket.Bucket, key: str, data: bytes, note: str, re
 
 
 _STATE: Final = reading.Reader._state
-_LOOK: Final = objects.ObjectBackend._look
+_READ: Final = objects.ObjectBackend._read
 _PUT: Final = bucket.Bucket.put
 _WITHOUT: Final = PetFleet.without_pet
 _Forgotten = tuple[object, str, Callable[..., object]]
@@ -67,10 +67,10 @@ _OF_FILES: Final[dict[str, _Forgotten]] = {
     "that a removed pet is not active": (PetFleet, "without_pet", _first_stays_active),
     "which names a user may have": (names, "_broken_rule", lambda user_id: None),
     "what dead writers leave": (disk, "sweep", lambda path: None),
-    "what a deleted user leaves": (files.FileBackend, "_leave_nothing", lambda self, place, sync: None),
+    "what a deleted user leaves": (files.FileCommit, "_leave_nothing", lambda self, sync: None),
 }
 _OF_OBJECTS: Final[dict[str, _Forgotten]] = {
-    "that others may have changed the object": (objects.ObjectBackend, "_look", _remembered_object),
+    "that others may have changed the object": (objects.ObjectBackend, "_read", _remembered_object),
     "to replace only what is known": (bucket.Bucket, "put", _whatever_is_there),
     "what may have happened": (lineage, "happened", lambda commit, before, now: False),
 }

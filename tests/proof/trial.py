@@ -14,9 +14,9 @@ from petfleet import FleetStore, LockTimeoutError, PetFleet, UnconfirmedCommitEr
 from petfleet.changes import Change, Kind
 from petfleet.disk import read, uninterrupted
 from petfleet.files import FileBackend
-from petfleet.lock import UserLock
+from petfleet.lock import UserLock, lock_timeout_error
 from petfleet.reading import identity
-from tests.committing import FLEET, LOCK, OneBatch, marker
+from tests.committing import FLEET, LOCK, attempt, marker
 from tests.conftest import pet
 from tests.homes import is_free
 from tests.proof.failing import FailingOS, under_petfleet
@@ -34,13 +34,14 @@ class _AtOnce:
 
     def __init__(self, backend: FileBackend) -> None:
         self._backend = backend
+        self.peeks = self
 
     async def call(
         self, user_id: str, apply: Callable[[PetFleet | None], PetFleet | None], kind: Kind
     ) -> PetFleet | None:
         change = Change(apply, kind)
-        if not self._backend.commit(user_id, OneBatch(change)):
-            raise self._backend.lock_timeout(user_id)(0.0)
+        if not attempt(self._backend, change, user_id=user_id):
+            raise lock_timeout_error(self._backend.turn_path(user_id), 0.0)
         if change.error is not None:
             raise change.error
         return change.result

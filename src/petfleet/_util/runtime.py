@@ -1,0 +1,78 @@
+"""The engine's threads, locks, queues, timers and clock, in one place, where a test can put its own."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import heapq
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from petfleet import logs
+
+Lock = threading.Lock
+Condition = threading.Condition
+Queue = queue.SimpleQueue
+sleep = time.sleep
+# Tests of our users freeze time (freezegun, time-machine) by replacing the functions that modules name: a loop that
+# waits for its end would never come to it.
+monotonic: Callable[[], float] = (
+    functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+    if hasattr(time, "clock_gettime")
+    else functools.partial(time.monotonic)
+)
+thread_time: Callable[[], float] = functools.partial(time.thread_time)
+
+_LONGEST_WAIT: Final = 3600.0  # seconds; a condition takes no wait of some months
+
+
+def start_thread(work: Callable[[], object], name: str, *, daemon: bool = True) -> threading.Thread:
+    """Start a thread; a daemon holds up no end of the interpreter.
+
+    Raises:
+        OSError: the system gives no more threads.
+    """
+    thread = threading.Thread(target=work, name=name, daemon=daemon)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        reason = f"petfleet could not start a thread ({error}): allow the process more of them"
+        raise OSError(errno.EAGAIN, reason) from error
+    return thread
+
+
+class Timers:
+    """Calls functions when their time has come, in one thread that lives as long as any is due."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._due: list[tuple[float, int, Callable[[], object]]] = []  # a heap
+        self._number = itertools.count()
+        self._runs = False
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        """Call a short function after that time; OSError if there is no thread for it."""
+        with self._changed:
+            if not self._runs:
+                start_thread(self._run, "petfleet-timers")
+                self._runs = True
+            heapq.heappush(self._due, (monotonic() + seconds, next(self._number), function))
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while (function := self._next()) is not None:
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001 - one user's trouble must not end the others' timers
+                logs.warning("a timer failed: %r", error)
+
+    def _next(self) -> Callable[[], object] | None:
+        with self._changed:
+            while self._due and (wait := self._due[0][0] - monotonic()) > 0:
+                self._changed.wait(min(wait, _LONGEST_WAIT))
+            self._runs = bool(self._due)
+            return heapq.heappop(self._due)[2] if self._due else None
