@@ -182,9 +182,9 @@ def _lines(
 
 
 def _of(report: Report, group: str, **fields: int) -> list[Result]:
-    """Return a group's touches on asyncio and on disk, with nothing beside, whose scenarios have these values."""
+    """Return a group's touches on asyncio and on this disk, with nothing beside, whose scenarios have these values."""
     usual = Scenario(group)
-    alike = ("group", "operation", "loop", "place", "beside", "cold")
+    alike = ("group", "operation", "loop", "place", "beside", "cold", "sync_ms")
     wanted = {name: getattr(usual, name) for name in alike} | fields
     return [
         result

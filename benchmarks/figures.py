@@ -37,6 +37,8 @@ class Scenario:
             process holds, each with a call that waits). Beside hot and stuck ones there is a pause between any two
             calls; pauses is the same with nothing beside.
         cold: whether each call meets a user that its process has never seen.
+        sync_ms: how many milliseconds longer each sync takes than the disk needs. Only what syncs by ``os.fsync`` can
+            be slowed.
     """
 
     group: str
@@ -49,6 +51,7 @@ class Scenario:
     place: Literal["disk", "memory"] = "disk"
     beside: Literal["nothing", "pauses", "readers", "hot", "stuck"] = "nothing"
     cold: bool = False
+    sync_ms: int = 0
 
     @property
     def name(self) -> str:
@@ -65,6 +68,8 @@ class Scenario:
             parts.append("with pauses" if self.beside == "pauses" else f"beside {self.beside}")
         if self.cold:
             parts.append("first sight")
+        if self.sync_ms:
+            parts.append(f"sync {self.sync_ms} ms longer")
         return ", ".join(parts)
 
 

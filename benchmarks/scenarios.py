@@ -11,6 +11,7 @@ Runs = list[tuple[str, Scenario]]
 
 STORES: Final = ("petfleet", "step by step", "aiosqlite", "aiosqlite, batched", "diskcache", "PostgreSQL")
 ALL: Final = ("petfleet", "raw", *STORES[1:])
+SLOWED: Final = ("petfleet", "raw", "step by step")  # those that sync in Python
 LOOPS: Final[tuple[Literal["uvloop", "trio"], ...]] = ("uvloop", "trio")
 OPERATIONS: Final[tuple[Literal["add", "load", "mixed"], ...]] = ("add", "load", "mixed")
 
@@ -34,7 +35,7 @@ def quick() -> Runs:
 
 def full() -> Runs:
     """Return the whole matrix."""
-    return [*_hot(), *_many(), *_operations(), *_sizes(), *_users(), *_beside(), *_loops(), *_memory()]
+    return [*_hot(), *_many(), *_operations(), *_sizes(), *_users(), *_beside(), *_loops(), *_memory(), *_slow()]
 
 
 def smoke() -> Runs:
@@ -56,6 +57,7 @@ def smoke() -> Runs:
         *(run for loop in LOOPS for run in _each(["petfleet"], Scenario("loops", 2, 4, loop=loop))),
         *_each(["aiosqlite"], Scenario("loops", 2, 4, loop="uvloop")),
         *_each(["petfleet", "raw"], Scenario("memory", place="memory")),
+        *_each(SLOWED, Scenario("slow", sync_ms=2)),
     ]
 
 
@@ -114,3 +116,10 @@ def _memory() -> Iterator[tuple[str, Scenario]]:
     yield from _each(["petfleet", "raw"], Scenario("memory", operation="load", place="memory"))
     yield from _each(["petfleet", "raw"], Scenario("memory", 1, 32, place="memory"))
     yield "petfleet", Scenario("memory", 4, 32, place="memory")
+
+
+def _slow() -> Iterator[tuple[str, Scenario]]:
+    for sync_ms in (2, 10, 50):
+        yield from _each(SLOWED, Scenario("slow", sync_ms=sync_ms))
+        yield from _each(["petfleet", "step by step"], Scenario("slow", 4, 8, sync_ms=sync_ms))
+        yield from _each(SLOWED, Scenario("slow", 1, 64, users=1000, sync_ms=sync_ms))

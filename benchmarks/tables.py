@@ -14,6 +14,7 @@ TITLES: Final = {
     "many": "Many users",
     "sizes": "By the number of pets",
     "users": "By the number of users",
+    "slow": "On slower disks: each sync so much longer",
 }
 """The groups that the documentation shows, and what their tables are called."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import random
 import resource
 import threading
@@ -95,6 +96,8 @@ class Worker:
 
     def serve(self, pipe: Connection) -> None:
         """Say through the pipe when ready, get the beginning and the end, run, and send what was measured."""
+        if self._scenario.sync_ms:
+            _slow_syncs(self._scenario.sync_ms / 1e3)
         if self._peer.blocking:
             self._serve_threads(pipe)
         else:
@@ -225,6 +228,17 @@ class _Usage:
     def put_into(self, measured: Measured) -> None:
         measured.cpu = _cpu() - self._cpu
         measured.peak = max(0, _memory("VmHWM") - self._memory)
+
+
+def _slow_syncs(seconds: float) -> None:
+    """Make each sync of this process take so much longer."""
+    sync = os.fsync
+
+    def slow(fd: Any) -> None:
+        time.sleep(seconds)
+        sync(fd)
+
+    os.fsync = slow
 
 
 def _cpu() -> float:

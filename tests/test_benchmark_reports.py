@@ -115,6 +115,7 @@ def test_figure_without_a_goal() -> None:
             Scenario("any", pets=1000, loop="trio", place="memory", beside="stuck", cold=True),
             "touch, 1x1, 1 user, 1,000 pets, trio, tmpfs, beside stuck, first sight",
         ),
+        (Scenario("any", 4, 8, sync_ms=10), "touch, 4x8, 1 user, sync 10 ms longer"),
     ],
 )
 def test_scenario_name(scenario: Scenario, name: str) -> None:
@@ -126,6 +127,14 @@ def test_json() -> None:
     """A report comes back from JSON as it was."""
     original = report(result(), result("raw", Scenario("sizes", pets=50), lost=None, error="it broke", errors=2))
     assert Report.from_json(json.loads(json.dumps(original.to_json()))) == original
+
+
+def test_json_from_before_syncs_were_slowed() -> None:
+    """A report that says nothing of longer syncs had none."""
+    original = report(result())
+    document = json.loads(json.dumps(original.to_json()))
+    del document["results"][0]["scenario"]["sync_ms"]
+    assert Report.from_json(document) == original
 
 
 @pytest.mark.parametrize("version", [None, 0, 2, "1"])

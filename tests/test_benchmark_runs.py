@@ -13,6 +13,7 @@ import pytest
 from benchmarks import work
 from benchmarks.figures import Scenario
 from benchmarks.runs import Deployments, measure
+from benchmarks.scenarios import SLOWED
 from benchmarks.work import Count, Fleet, Peer
 
 BUSY = Scenario("test", 2, 4)
@@ -162,6 +163,14 @@ def test_raw(deployments: Deployments) -> None:
     result = measure(deployments, "raw", BUSY, SECONDS)
     assert result.calls == result.changes > 0
     assert (result.lost, result.stall_ms, result.errors) == (None, None, 0)
+
+
+@pytest.mark.parametrize("peer", SLOWED)
+def test_slow_syncs(deployments: Deployments, peer: str) -> None:
+    """Both syncs of a change take longer, whoever makes them; the peers that are slowed are those that make them so."""
+    result = measure(deployments, peer, Scenario("test", sync_ms=20), SECONDS)
+    assert result.p50_ms >= 2 * 20
+    assert result.errors == 0
 
 
 def test_lost_changes_are_found(deployments: Deployments) -> None:
