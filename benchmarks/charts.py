@@ -189,7 +189,8 @@ def _of(report: Report, group: str, **fields: int) -> list[Result]:
     return [
         result
         for result in groups(report.results).get(group, [])
-        if all(getattr(result.scenario, name) == value for name, value in wanted.items())
+        if not result.peer.startswith("petfleet, ")  # an earlier revision
+        and all(getattr(result.scenario, name) == value for name, value in wanted.items())
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
@@ -106,6 +107,16 @@ def compare(old: Report, new: Report) -> Comparison:
         only_old=[label for label in labels[0] if label not in labels[1]],
         only_new=[label for label in labels[1] if label not in labels[0]],
     )
+
+
+def apart(report: Report, earlier: str) -> tuple[Report, Report]:
+    """Return what a run measured of an earlier revision and of petfleet, as two runs that can be compared."""
+
+    def of(peer: str) -> Report:
+        results = [dataclasses.replace(result, peer="petfleet") for result in report.results if result.peer == peer]
+        return dataclasses.replace(report, results=results, targets=[])
+
+    return of(earlier), of("petfleet")
 
 
 def _by_name(report: Report) -> dict[tuple[str, str, str], Result]:

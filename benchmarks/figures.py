@@ -91,6 +91,7 @@ class Result:
         errors: calls that raised; not counted anywhere else.
         error: the first of those errors, as text.
         durability: what has reached the disk when a call returns.
+        commits: of all processes, those of what goes on beside included; None where they are not counted.
     """
 
     peer: str
@@ -111,6 +112,7 @@ class Result:
     errors: int
     error: str | None
     durability: str
+    commits: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,6 +37,7 @@ def result(
     if not calls:
         raise RuntimeError(f"not one call came back ({error or 'and none failed'})")
     seconds = max(process.last for process in measured) - begin
+    commits = [process.commits for process in measured if process.commits is not None]
     stalls = [process.stall for process in measured if process.stall is not None]
     return Result(
         peer=name,
@@ -57,6 +58,7 @@ def result(
         errors=sum(process.errors for process in measured),
         error=error,
         durability="nothing: this is memory" if scenario.place == "memory" else peer.durability,
+        commits=sum(commits) if commits else None,
     )
 
 

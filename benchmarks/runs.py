@@ -15,7 +15,9 @@ from typing import Final, NamedTuple
 
 from benchmarks import outcome
 from benchmarks.figures import Result, Scenario
+from benchmarks.peers.petfleet_store import Petfleet
 from benchmarks.processes import GRACE, child, in_child, receive
+from benchmarks.revisions import Revision
 from benchmarks.work import Count, Peer, peer_class
 from benchmarks.worker import (
     HOT_USERS,
@@ -99,9 +101,11 @@ class Deployments:
     Args:
         disk: where the directories are made.
         memory: the same for what is measured without a disk.
+        earlier: a revision of petfleet that is a further peer.
     """
 
-    def __init__(self, disk: Path, memory: Path) -> None:
+    def __init__(self, disk: Path, memory: Path, earlier: Revision | None = None) -> None:
+        self.earlier = earlier
         self._places = {"disk": disk, "memory": memory}
         self._made: list[Path] = []
         self._servers: dict[tuple[str, str], Deployed] = {}
@@ -137,7 +141,7 @@ class Deployments:
         if (name, place) in self._servers:
             return self._servers[name, place]
         try:
-            peer = peer_class(name)(self.directory(name, place))
+            peer = self._peer(name, self.directory(name, place))
             deployed = Deployed(peer, peer.start_server())
         except Exception as error:
             self._failed[name] = error
@@ -145,6 +149,11 @@ class Deployments:
         if deployed.server:
             self._servers[name, place] = deployed
         return deployed
+
+    def _peer(self, name: str, directory: Path) -> Peer:
+        if self.earlier is not None and name == self.earlier.peer:
+            return Petfleet(directory, self.earlier.source)
+        return peer_class(name)(directory)
 
     def stage(self, name: str, scenario: Scenario) -> Stage:
         """Return the peer with the scenario's users prepared: new ones, or many that were prepared before."""

@@ -11,6 +11,7 @@ Runs = list[tuple[str, Scenario]]
 
 STORES: Final = ("petfleet", "step by step", "aiosqlite", "aiosqlite, batched", "diskcache", "PostgreSQL")
 ALL: Final = ("petfleet", "raw", *STORES[1:])
+VERY_MANY: Final = 100_000  # users: preparing them takes minutes where each has files of its own
 SLOWED: Final = ("petfleet", "raw", "step by step")  # those that sync in Python
 LOOPS: Final[tuple[Literal["uvloop", "trio"], ...]] = ("uvloop", "trio")
 OPERATIONS: Final[tuple[Literal["add", "load", "mixed"], ...]] = ("add", "load", "mixed")
@@ -61,6 +62,16 @@ def smoke() -> Runs:
     ]
 
 
+def with_earlier(runs: Runs, earlier: str) -> Runs:
+    """Return the runs with each of petfleet followed by the same of an earlier revision, which is another peer."""
+    found: Runs = []
+    for peer, scenario in runs:
+        found.append((peer, scenario))
+        if peer == "petfleet" and scenario.users < VERY_MANY:
+            found.append((earlier, scenario))
+    return found
+
+
 def _each(peers: Sequence[str], scenario: Scenario) -> Iterator[tuple[str, Scenario]]:
     return ((peer, scenario) for peer in peers)
 
@@ -91,10 +102,9 @@ def _sizes() -> Iterator[tuple[str, Scenario]]:
 
 
 def _users() -> Iterator[tuple[str, Scenario]]:
-    for users in (100, 10_000, 100_000):
+    for users in (100, 10_000, VERY_MANY):
         yield "petfleet", Scenario("users", users=users, cold=True)
-        # Preparing 100,000 users takes minutes where each has files of its own.
-        yield from _each(STORES if users < 100_000 else ["petfleet"], Scenario("users", 4, 16, users=users))
+        yield from _each(STORES if users < VERY_MANY else ["petfleet"], Scenario("users", 4, 16, users=users))
 
 
 def _beside() -> Iterator[tuple[str, Scenario]]:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from benchmarks import object_targets, scenarios, targets
 from benchmarks.figures import Report, Result, Scenario, Target
 from benchmarks.machine import machine, versions
+from benchmarks.revisions import Revision
 from benchmarks.runs import ADDS, Deployments, measure
 from benchmarks.syscalls import CannotCountError, syncs_per_change
 from benchmarks.tables import wrongs
@@ -88,7 +89,13 @@ def parts(kind: str) -> list[str]:
     return [*dict.fromkeys(scenario.group for _, scenario in KINDS[kind].runs()), SYNCS, TARGETS, STARTUP, OBJECTS]
 
 
-def run(kind: str, only: Collection[str], peers: Collection[str], directory: Path | None) -> tuple[Report, list[str]]:
+def run(
+    kind: str,
+    only: Collection[str],
+    peers: Collection[str],
+    directory: Path | None,
+    earlier: Revision | None = None,
+) -> tuple[Report, list[str]]:
     """Measure, and return the report and what went wrong.
 
     Args:
@@ -96,15 +103,17 @@ def run(kind: str, only: Collection[str], peers: Collection[str], directory: Pat
         only: of :func:`parts`; none: everything.
         peers: which; the others are left out of everything.
         directory: on the disk that is to be measured; None: a temporary one.
+        earlier: a revision that is measured right after petfleet, in all that petfleet is measured in.
     """
-    with _places(directory) as (disk, memory), Deployments(disk, memory or disk) as deployments:
+    with _places(directory) as (disk, memory), Deployments(disk, memory or disk, earlier) as deployments:
         one = _Run(deployments, KINDS[kind], peers)
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         about = machine(disk)
         if about.get("file system") in ("tmpfs", "ramfs"):
             one.say("this directory is in memory, where nothing is durable: --directory names one on a disk")
         wanted = only or [part for part in parts(kind) if part not in KINDS[kind].on_demand]
-        one.scenarios([(peer, s) for peer, s in KINDS[kind].runs() if s.group in wanted], memory is not None)
+        runs = [(peer, s) for peer, s in KINDS[kind].runs() if s.group in wanted and peer in peers]
+        one.scenarios(runs if earlier is None else scenarios.with_earlier(runs, earlier.peer), memory is not None)
         if SYNCS in wanted:
             one.count_syncs()
         if TARGETS in wanted:
@@ -137,7 +146,6 @@ class _Run:
 
     def scenarios(self, runs: scenarios.Runs, has_memory: bool) -> None:
         """Measure these, one after another."""
-        runs = [(peer, scenario) for peer, scenario in runs if peer in self._peers]
         for number, (peer, scenario) in enumerate(runs, start=1):
             self.say(f"{number} of {len(runs)}, {scenario.group}: {scenario.name}: {peer}")
             if scenario.place == "memory" and not has_memory:

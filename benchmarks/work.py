@@ -104,6 +104,10 @@ class Peer(abc.ABC):
         """Return the version of the server that this object has started; None if there is none."""
         return None
 
+    def commits(self) -> int | None:
+        """Return how many commits this process has made since it opened; None if it does not count them."""
+        return None
+
     def lock_path(self, user_id: str) -> Path:
         """Return the file whose lock keeps others from the user's data; NotImplementedError if there is none."""
         raise NotImplementedError(f"{type(self).__name__} has no lock file for each user")

@@ -57,6 +57,7 @@ class Measured:
         stall: the longest that the event loop was late; None without one.
         cpu: CPU seconds of this process.
         peak: how many bytes its memory grew at most.
+        commits: how many it made; None where they are not counted.
     """
 
     latencies: list[array[float]]
@@ -68,6 +69,7 @@ class Measured:
     stall: float | None = None
     cpu: float = 0.0
     peak: int = 0
+    commits: int | None = None
 
 
 def run_in(loop: str, main: Callable[[], Awaitable[Any]]) -> Any:
@@ -111,7 +113,7 @@ class Worker:
         async with anyio.create_task_group() as beside:
             self._begin_beside(beside)
             await anyio.sleep(max(0, begin - time.monotonic()))
-            usage = _Usage()
+            usage, commits = _Usage(), self._peer.commits()
             beside.start_soon(self._tick)
             async with anyio.create_task_group() as tasks:
                 for number in range(self._measuring()):
@@ -119,6 +121,8 @@ class Worker:
             self._end = 0.0
             beside.cancel_scope.cancel()
         usage.put_into(self._measured)
+        if commits is not None:
+            self._measured.commits = (self._peer.commits() or 0) - commits  # without those of the warming up
         pipe.send(self._measured)
         await self._peer.close()
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.comparison import Difference, Ratio, compare
+from benchmarks.comparison import Difference, Ratio, apart, compare
 from benchmarks.figures import Report, Result, Scenario, Target, jain, percentile
+from benchmarks.scenarios import VERY_MANY, with_earlier
 from benchmarks.tables import (
     durabilities,
     goal,
@@ -129,11 +130,11 @@ def test_json() -> None:
     assert Report.from_json(json.loads(json.dumps(original.to_json()))) == original
 
 
-def test_json_from_before_syncs_were_slowed() -> None:
-    """A report that says nothing of longer syncs had none."""
+def test_json_of_earlier_suites() -> None:
+    """A report that says nothing of longer syncs had none, and one that counted no commits is read all the same."""
     original = report(result())
     document = json.loads(json.dumps(original.to_json()))
-    del document["results"][0]["scenario"]["sync_ms"]
+    del document["results"][0]["scenario"]["sync_ms"], document["results"][0]["commits"]
     assert Report.from_json(document) == original
 
 
@@ -253,6 +254,21 @@ def test_targets_compared() -> None:
     higher = dataclasses.replace(TARGET, median=2.14)
     (found,) = compare(report(), report(targets=[higher])).targets
     assert (found.ratio.value, found.ratio.verdict) == (2.0, "worse")
+
+
+def test_revisions_of_one_run() -> None:
+    """An earlier revision in the same run is compared with petfleet as an older run would be, and with nothing else."""
+    run = report(result(), result("petfleet, abc1234", rate=500.0), result("raw"))
+    found = compare(*apart(run, "petfleet, abc1234"))
+    assert [(change.new.peer, change.ratios["rate"].value) for change in found.changes] == [("petfleet", 2.0)]
+    assert (found.targets, found.differences, found.only_old, found.only_new) == ([], [], [], [])
+
+
+def test_runs_with_an_earlier_revision() -> None:
+    """It is measured right after petfleet, in the same scenario; not where only preparing it would take minutes."""
+    one, large = Scenario("any"), Scenario("any", users=VERY_MANY)
+    runs = [("petfleet", one), ("raw", one), ("petfleet", large)]
+    assert with_earlier(runs, "earlier") == [runs[0], ("earlier", one), *runs[1:]]
 
 
 def test_only_in_one() -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from benchmarks import work
+import petfleet
+from benchmarks import revisions, work
 from benchmarks.figures import Scenario
+from benchmarks.processes import in_child
+from benchmarks.revisions import Revision
 from benchmarks.runs import Deployments, measure
 from benchmarks.scenarios import SLOWED
 from benchmarks.work import Count, Fleet, Peer
@@ -171,6 +179,55 @@ def test_slow_syncs(deployments: Deployments, peer: str) -> None:
     result = measure(deployments, peer, Scenario("test", sync_ms=20), SECONDS)
     assert result.p50_ms >= 2 * 20
     assert result.errors == 0
+
+
+def test_commits_are_counted(deployments: Deployments) -> None:
+    """The commits are those of the measured calls, without the loads that warm up; who does not count says so."""
+    result = measure(deployments, "petfleet", Scenario("test", 2, 4, "add"), SECONDS, adds=16)
+    assert result.commits is not None
+    assert 2 <= result.commits <= 16
+    assert measure(deployments, "raw", BUSY, SECONDS).commits is None
+
+
+def test_earlier_revision(tmp_path: Path) -> None:
+    """Its processes import it from its own sources, and petfleet's import petfleet, though this one has it imported."""
+    here = Path(petfleet.__file__).parent
+    earlier = Revision("abc1234", tmp_path / "src")
+    shutil.copytree(here, earlier.source / "petfleet")
+    with Deployments(tmp_path / "disk", tmp_path / "memory", earlier) as deployments:
+
+        def imported(peer: Peer) -> list[Path]:
+            asyncio.run(peer.open())
+            again = importlib.import_module("petfleet")
+            assert again.__file__ is not None
+            return [Path(module.__file__ or "").parent for module in (again, sys.modules[petfleet.PetFleet.__module__])]
+
+        for name, source in (("petfleet", here), ("petfleet, abc1234", earlier.source / "petfleet")):
+            peer = deployments.deploy(name).peer
+            assert in_child(functools.partial(imported, peer)) == [source, source]
+        result = measure(deployments, earlier.peer, BUSY, SECONDS)
+    assert (result.peer, result.lost, result.errors) == ("petfleet, abc1234", 0, 0)
+    assert sys.modules["petfleet"] is petfleet
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="revisions are git's")
+def test_exported_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sources are those of the commit, whatever the work tree holds by now, and are removed afterwards."""
+    monkeypatch.setattr(revisions, "_ROOT", tmp_path)
+    file = tmp_path / "src" / "petfleet.py"
+    file.parent.mkdir()
+    file.write_text("old")
+    who = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], [*who, "commit", "--quiet", "-m", "Begin"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    file.write_text("new")
+    with revisions.exported("HEAD") as revision:
+        assert (revision.source / "petfleet.py").read_text() == "old"
+        assert revision.peer == f"petfleet, {revision.name}"
+        assert len(revision.name) < 12
+    assert not revision.source.exists()
+    with pytest.raises(revisions.NoRevisionError), revisions.exported("no-such-branch"):
+        pass
 
 
 def test_lost_changes_are_found(deployments: Deployments) -> None:

@@ -1,0 +1,86 @@
+"""Another revision of petfleet, measured beside this one in the same run."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_ROOT: Final = Path(__file__).parent.parent
+
+
+class Revision(NamedTuple):
+    """A revision whose source tree was exported.
+
+    Attributes:
+        name: its commit's short hash.
+        source: the directory that its package is in.
+    """
+
+    name: str
+    source: Path
+
+    @property
+    def peer(self) -> str:
+        """What it is called beside this one."""
+        return f"petfleet, {self.name}"
+
+
+class NoRevisionError(Exception):
+    """Why a revision cannot be exported."""
+
+
+@contextlib.contextmanager
+def exported(name: str) -> Iterator[Revision]:
+    """Export the sources of a git revision for as long as they are needed.
+
+    Args:
+        name: whatever git understands: a hash, a tag, a branch.
+
+    Raises:
+        NoRevisionError: there is no such revision, or no repository here.
+    """
+    commit = _git("rev-parse", "--verify", "--short", f"{name}^{{commit}}").decode().strip()
+    archive = _git("archive", "--format=tar", commit, "src")
+    with tempfile.TemporaryDirectory(prefix="petfleet-bench-") as directory:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            tar.extractall(directory, filter="data")
+        yield Revision(commit, Path(directory) / "src")
+
+
+def import_anew(source: Path | None) -> None:
+    """Import petfleet again in this process, which must have no store; what others have imported of it stays theirs.
+
+    Both revisions go this way: modules shared with a forking parent do not cost the same as modules of one's own.
+
+    Args:
+        source: the directory that the package is in; None: wherever Python finds it.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] == "petfleet"]:
+        del sys.modules[name]
+    if source is not None:
+        sys.path.insert(0, str(source))
+    petfleet = importlib.import_module("petfleet")
+    assert petfleet.__file__ is not None
+    found = Path(petfleet.__file__).parent.parent
+    if source is not None and not found.samefile(source):
+        raise RuntimeError(f"petfleet was imported from {found}, not from {source}")
+    assert petfleet.FleetStore  # what is loaded on demand is loaded now
+    gc.freeze()  # as what was imported before
+
+
+def _git(*arguments: str) -> bytes:
+    try:
+        return subprocess.run(["git", "-C", str(_ROOT), *arguments], check=True, capture_output=True).stdout
+    except FileNotFoundError:
+        raise NoRevisionError("git is not installed") from None
+    except subprocess.CalledProcessError as error:
+        raise NoRevisionError(error.stderr.decode(errors="replace").strip()) from None
