@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace, older: Report | None, earlier: Revision | 
     print_report(report)
     if older is not None:
         print_comparison(compare(older, report))
-    if earlier is not None:
+    if earlier is not None and report.results:
         print_comparison(compare(*apart(report, earlier.peer)))
     if options.charts is not None:
         for path in draw(report, options.charts):
@@ -74,13 +74,15 @@ def _options() -> argparse.Namespace:
         "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     kinds = parser.add_mutually_exclusive_group()
-    kinds.add_argument("--full", dest="kind", action="store_const", const="full", help="everything, in twenty minutes")
+    kinds.add_argument("--full", dest="kind", action="store_const", const="full", help="everything, in half an hour")
     kinds.add_argument(
         "--smoke", dest="kind", action="store_const", const="smoke", help="only whether everything works, no figures"
     )
     kinds.add_argument("--show", type=Path, metavar="A.json", help="measure nothing, show that run")
     parser.set_defaults(kind="quick")
-    parser.add_argument("--only", type=_names, default=[], metavar="GROUP,...", help="groups, syncs, targets, startup")
+    parser.add_argument(
+        "--only", type=_names, default=[], metavar="GROUP,...", help="groups, syncs, targets, turns, startup, objects"
+    )
     parser.add_argument("--peers", type=_names, default=list(ALL), metavar="PEER,...", help="; ".join(ALL))
     parser.add_argument(
         "--compare", metavar="OLD.json|REVISION", help="print the ratios to that run, or to that revision in this run"

@@ -9,12 +9,15 @@ import sys
 import time
 import tomllib
 from collections.abc import Awaitable, Callable, Iterable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from benchmarks.peers import raw
 from benchmarks.peers.petfleet_store import new_fleet
-from benchmarks.processes import in_child
+from benchmarks.processes import GRACE, child, in_child, receive
+from benchmarks.work import Peer, pet_name
+from benchmarks.worker import user_name
 from petfleet import FleetStore, dumps, loads
 
 CALLS: Final = 30  # of one kind in a row
@@ -22,6 +25,10 @@ READS: Final = 100
 TURNS: Final = 3
 TEXTS: Final = 60
 STARTS: Final = 20
+CHANGES_IN_BLOCK: Final = 10
+LOADS_IN_BLOCK: Final = 20
+WARM_UP_OF_BLOCK: Final = 2
+BLOCKS: Final = 6  # of the same processes
 
 
 class Calls(NamedTuple):
@@ -81,6 +88,57 @@ def starts() -> Starts:
             if turn:  # in the first, modules are compiled
                 seconds.append(time.perf_counter() - start)
     return Starts(*map(statistics.median, took))
+
+
+class Against(NamedTuple):
+    """What one call costs one peer in terms of another: the medians over blocks of calls."""
+
+    change: float
+    load: float
+
+
+def against(ours: Peer, theirs: Peer, times: int) -> Against:
+    """Return what changes and loads cost one peer in terms of another, each in a process of its own.
+
+    The blocks are so small that whatever slows the machine down slows both, and either begins as often as the other.
+    So many times the processes are new ones: of two that run the same code, one may be 6 % slower for all its life.
+    """
+    ratios: dict[str, list[float]] = {"change": [], "load": []}
+    for _ in range(times):
+        with child(_in_blocks(ours)) as one, child(_in_blocks(theirs)) as other:
+            for pipe in (one, other):
+                receive(pipe, GRACE)
+            for number in range(BLOCKS):
+                for kind, found in ratios.items():
+                    took = {}
+                    for pipe in (one, other) if number % 2 else (other, one):
+                        pipe.send(kind)
+                        took[pipe] = receive(pipe, GRACE)
+                    found.append(took[one] / took[other])
+            for pipe in (one, other):
+                pipe.send(None)
+    return Against(**{kind: statistics.median(found) for kind, found in ratios.items()})
+
+
+def _in_blocks(peer: Peer) -> Callable[[Connection], None]:
+    """Return what makes a block of the calls it is told, and sends the median of their seconds, until told None."""
+    user, pet = user_name(0), pet_name(1)
+
+    async def serve(pipe: Connection) -> None:
+        kinds: dict[str, tuple[int, Callable[[int], Awaitable[object]]]] = {
+            "change": (CHANGES_IN_BLOCK, lambda number: peer.touch(user, pet)),
+            "load": (LOADS_IN_BLOCK, lambda number: peer.load(user)),
+        }
+        await peer.prepare([user], 5)
+        await peer.open()
+        pipe.send(None)
+        while (kind := pipe.recv()) is not None:  # blocks the loop, in which nothing goes on
+            count, call = kinds[kind]
+            await _each(range(WARM_UP_OF_BLOCK), call)  # the other one has had the processor's caches
+            pipe.send(statistics.median(await _each(range(count), call)))
+        await peer.close()
+
+    return lambda pipe: asyncio.run(serve(pipe))
 
 
 async def _calls(directory: Path) -> Calls:

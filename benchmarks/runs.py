@@ -7,11 +7,11 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from benchmarks import outcome
 from benchmarks.figures import Result, Scenario
@@ -49,46 +49,58 @@ class Stage:
 
     Attributes:
         name: what the peer is called.
+        peer: not opened.
         directory: where the data are.
         server: the processes of its server.
     """
 
     def __init__(self, name: str, deployed: Deployed, scenario: Scenario) -> None:
         self.name = name
-        self._peer, self.server = deployed
-        self.directory = self._peer.directory
+        self.peer, self.server = deployed
+        self.directory = self.peer.directory
         self._pets = scenario.pets
         self._found: dict[str, Count] = {}  # what the data of those users held after the latest run that changed them
-        in_child(lambda: run_in("asyncio", lambda: self._peer.prepare(_users(scenario), scenario.pets)))
+        in_child(lambda: run_in("asyncio", lambda: self.peer.prepare(_users(scenario), scenario.pets)))
         os.sync()  # or writing back what was prepared would fall into the measurement
 
     def run(self, scenario: Scenario, seconds: float, adds: int = ADDS) -> Result:
         """Do what :func:`measure` does, on what is there already."""
-        peer = self._peer
+        result, _ = self.run_beside(scenario, seconds, (), adds)
+        return result
+
+    def run_beside(
+        self, scenario: Scenario, seconds: float, others: Sequence[Callable[[Connection], None]], adds: int = ADDS
+    ) -> tuple[Result, list[Any]]:
+        """Do the same with these functions beside, and return what each of them sent too.
+
+        Each has a process of its own, says through the pipe when it is ready, and gets the beginning and the end.
+        """
+        peer = self.peer
         calls = None
         if scenario.operation == "add":
             calls = max(1, adds // (scenario.processes * scenario.tasks))
             seconds = max(seconds, GRACE)
         lead = LEAD if scenario.beside in ("nothing", "pauses") else LEAD + SETTLING
         with _locks_held(peer, scenario), contextlib.ExitStack() as stack:
-            pipes: list[Connection] = []
-            for number in range(scenario.processes):
-                worker = Worker(peer, scenario, number, calls)
-                pipes.append(stack.enter_context(child(worker.serve)))
+            workers = [Worker(peer, scenario, number, calls) for number in range(scenario.processes)]
+            served = [*(worker.serve for worker in workers), *others]
+            pipes = [stack.enter_context(child(serve)) for serve in served]
             for pipe in pipes:
                 receive(pipe, GRACE)
             server_cpu = _cpu_of(self.server)
             begin = time.monotonic() + lead
             for pipe in pipes:
                 pipe.send((begin, begin + seconds))
-            measured: list[Measured] = [receive(pipe, seconds + GRACE) for pipe in pipes]
+            received = [receive(pipe, seconds + GRACE) for pipe in pipes]
             server_cpu = _cpu_of(self.server) - server_cpu
+        measured: list[Measured] = received[: scenario.processes]
         lost = self._lost(measured) if peer.keeps else None
-        return outcome.result(peer, self.name, scenario, begin, measured, server_cpu, lost)
+        result = outcome.result(peer, self.name, scenario, begin, measured, server_cpu, lost)
+        return result, received[scenario.processes :]
 
     def _lost(self, measured: Sequence[Measured]) -> int:
         told = outcome.acknowledged(measured)
-        found: dict[str, Count] = in_child(lambda: run_in("asyncio", lambda: count_all(self._peer, list(told))))
+        found: dict[str, Count] = in_child(lambda: run_in("asyncio", lambda: count_all(self.peer, list(told))))
         unchanged = Count(self._pets, 0)
         lost = sum(outcome.missing(self._found.get(user, unchanged), told[user], found[user]) for user in told)
         self._found.update(found)

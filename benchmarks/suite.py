@@ -10,11 +10,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from benchmarks import object_targets, scenarios, targets
+from benchmarks import object_targets, scenarios, targets, turn_targets
 from benchmarks.figures import Report, Result, Scenario, Target
 from benchmarks.machine import machine, versions
 from benchmarks.revisions import Revision
@@ -52,12 +52,19 @@ class Kind(NamedTuple):
 
 
 TARGETS: Final = "targets"
+TURNS: Final = "turns"  # with those of the targets that belong to them
 STARTUP: Final = "startup"  # one of the targets, alone
 SYNCS: Final = "syncs"
 OBJECTS: Final = "objects"  # the targets of object storage, against a server
+_GROUPS: Final[Mapping[str, Sequence[targets.Group]]] = {
+    TARGETS: targets.GROUPS,
+    STARTUP: (targets.startup,),
+    TURNS: turn_targets.GROUPS,
+    OBJECTS: object_targets.GROUPS,
+}
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "quick": Kind(scenarios.quick, 0.4, ADDS, Effort(3, 0.3, 1000, 10_000), 50, on_demand=(OBJECTS,)),
+    "quick": Kind(scenarios.quick, 0.4, ADDS, Effort(3, 0.3, 1000, 10_000), 50, on_demand=(OBJECTS, TURNS)),
     "full": Kind(scenarios.full, 1.5, ADDS, Effort(9, 1.0, 1000, 100_000), 200),
     "smoke": Kind(scenarios.smoke, 0.1, 16, Effort(1, 0.1, 20, 200), 5, judged=False),
 }
@@ -86,7 +93,12 @@ _NOTHING: Final = Result(
 
 def parts(kind: str) -> list[str]:
     """Return what a run of that kind can be narrowed to."""
-    return [*dict.fromkeys(scenario.group for _, scenario in KINDS[kind].runs()), SYNCS, TARGETS, STARTUP, OBJECTS]
+    return [*dict.fromkeys(scenario.group for _, scenario in KINDS[kind].runs()), SYNCS, *_GROUPS]
+
+
+def groups(wanted: Collection[str]) -> list[targets.Group]:
+    """Return the groups of targets that those parts have, each once."""
+    return list(dict.fromkeys(group for part in _GROUPS if part in wanted for group in _GROUPS[part]))
 
 
 def run(
@@ -116,12 +128,7 @@ def run(
         one.scenarios(runs if earlier is None else scenarios.with_earlier(runs, earlier.peer), memory is not None)
         if SYNCS in wanted:
             one.count_syncs()
-        if TARGETS in wanted:
-            one.measure_targets(targets.GROUPS)
-        elif STARTUP in wanted:
-            one.measure_targets([targets.startup])
-        if OBJECTS in wanted:
-            one.measure_targets(object_targets.GROUPS)
+        one.measure_targets(groups(wanted))
         one.end()
         one.say("measured")
         shown = [*peers, *(object_targets.PEERS if OBJECTS in wanted else ())]
@@ -174,10 +181,11 @@ class _Run:
         if "petfleet" not in self._peers:
             return
         for group in groups:
+            effort = self._kind.effort
+            if group in turn_targets.LONG:
+                effort = effort._replace(rounds=math.ceil(effort.rounds / 3))
             try:
-                self.targets += targets.in_rounds(
-                    group, self._deployments, self._measure_target, self._kind.effort, self.say
-                )
+                self.targets += targets.in_rounds(group, self._deployments, self._measure_target, effort, self.say)
             except Exception as error:  # noqa: BLE001 - shown at the end
                 self._failed(f"targets, {group.__name__}", error)
 
