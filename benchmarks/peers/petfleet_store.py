@@ -73,7 +73,8 @@ class Petfleet(Peer):
         import_anew(self._source)
         from petfleet import FleetStore
 
-        self.store = FleetStore(self.directory)
+        # As patient as step by step: a call that gives up would not show how long it had to wait.
+        self.store = FleetStore(self.directory, lock_timeout=60)
 
     async def close(self) -> None:
         await self.store.aclose()
