@@ -17,6 +17,7 @@ from petfleet import FleetStore, LockTimeoutError, PetFleet, lock_queue, statist
 from petfleet._util import runtime
 from petfleet.backend import OvertakenError
 from petfleet.batching import Batching
+from petfleet.calls import UserQueue
 from petfleet.changes import Kind
 from tests.children import names, program
 from tests.conftest import pet, wait_until
@@ -248,9 +249,9 @@ async def test_looks_at_very_many_users_are_spread(backend: FakeBackend, monkeyp
             pauses.append(seconds)
 
     monkeypatch.setattr(runtime, "Timers", Timers)
-    queue = lock_queue.LockQueue(backend)
+    queue = lock_queue.LockQueue(backend, threading.Lock())
     for number in range(2000):
-        queue.poll(f"user-{number}", lambda: True, lambda: None)
+        queue.poll(UserQueue(f"user-{number}"), lambda: None)
     assert pauses[:20] == [0.02] * 20
     assert pauses[1999] == 1.999
 

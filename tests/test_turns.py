@@ -121,12 +121,12 @@ async def test_an_interrupted_call_never_happens_and_leaves_its_user_free(monkey
 
 
 async def test_only_a_commit_that_wrote_tells_how_slow_the_disk_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the time of its write that no thread computed; a load is no measure of it."""
+    """By the time of its write, beside all that its thread computed; a load is no measure of it."""
     clock, computed = Clock(), Clock()
     monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
     monkeypatch.setattr(runtime, "thread_time", computed.monotonic)
     judged: list[tuple[float, float]] = []
-    monkeypatch.setattr(Sizing, "judge", lambda self, waited, computed: judged.append((waited, computed)))
+    monkeypatch.setattr(Sizing, "judge", lambda self, took, computed: judged.append((took, computed)))
     store = Batching(FakeBackend(), 3600, 1)
 
     def change(fleet: PetFleet | None) -> PetFleet:
@@ -143,4 +143,4 @@ async def test_only_a_commit_that_wrote_tells_how_slow_the_disk_is(monkeypatch: 
     await store.call("u", change, Kind.CREATE)
     await load(store, "u")
     await store.aclose()
-    assert judged == [(2.5, 1.5)]
+    assert judged == [(3.0, 1.5)]

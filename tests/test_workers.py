@@ -126,7 +126,7 @@ class Room:
         elif name in self.gates:
             self.gates[name].hold()
         self._clock.computed += self._computes
-        waited = self._waits if name == "job" else 0.0
+        waited = self._waits and self._waits + self._computes if name == "job" else 0.0
         self.done.append(name)
         return waited
 
@@ -213,62 +213,62 @@ def test_four_at_once(most: int, at_once: int, clock: WorkClock) -> None:
 @pytest.mark.parametrize(
     ("waits", "at_once"),
     [
-        ([0.01] * 16, 11),
-        ([0.01] * 15, 4),
-        ([5.0] * 8 + [0.01] + [5.0] * 7, 11),
-        ([1.0] * 16, 32),
-        ([0.001] * 16, 4),
-        ([0.0104] * 16, 11),
-        ([0.0106] * 16, 12),
+        ([0.005] * 32, 11),
+        ([0.005] * 31, 4),
+        ([5.0] * 16 + [0.005] + [5.0] * 15, 11),
+        ([1.0] * 32, 32),
+        ([0.001] * 32, 4),
+        ([0.0052] * 32, 11),
+        ([0.0053] * 32, 12),
     ],
-    ids=["ten times", "too few jobs", "the shortest counts", "never more", "never fewer", "down", "up"],
+    ids=["five times", "too few jobs", "the shortest counts", "never more", "never fewer", "down", "up"],
 )
 def test_as_many_at_once_as_the_wait_leaves_time_for(many: Room, waits: list[float], at_once: int) -> None:
-    """One, and as many more as can compute in the shortest wait of 16 jobs, within the bounds."""
+    """One, and twice as many more as can compute in the shortest wait of 32 jobs, within the bounds."""
     many.work(*waits)
     assert many.at_once() == at_once
 
 
 def test_the_mean_of_what_is_computed_counts(many: Room) -> None:
     """A job that computes for long weighs as much as it takes."""
-    many.work(*[0.01] * 15, computing=0.0005)
-    many.work(0.01, computing=0.0085)  # a mean of 0.001
+    many.work(*[0.005] * 31, computing=0.0005)
+    many.work(0.005, computing=0.0165)  # a mean of 0.001
     assert many.at_once() == 11
 
 
 def test_a_computation_too_short_for_the_clock_is_no_error(many: Room, caplog: pytest.LogCaptureFixture) -> None:
     """Where the system counts a thread's time in coarse steps, even many jobs together may seem to take none."""
-    many.work(*[0.01] * (16 + 32), computing=0.0)
+    many.work(*[0.005] * 32, computing=0.0)
     assert caplog.messages == []
-    many.work(*[0.01] * 64)
+    many.work(*[0.005] * 64)
     assert many.pool._sizing.at_once == 11
 
 
 def test_each_judgement_rests_on_twice_as_many_jobs(many: Room) -> None:
     """But on no more than 1,024, or a store that has done millions would never notice that its storage has changed."""
     at_once = 4
-    for number, jobs in enumerate([16, 32, 64, 128, 256, 512, 1024, 1024, 1024]):
-        wait, expected = [(0.01, 11), (0.001, 4), (0.02, 21)][number % 3]
+    for number, jobs in enumerate([32, 64, 128, 256, 512, 1024, 1024]):
+        wait, expected = [(0.005, 11), (0.001, 4), (0.01, 21)][number % 3]
         for _ in range(jobs - 1):
-            many.pool._sizing.judge(wait, 0.001)
+            many.pool._sizing.judge(wait + 0.001, 0.001)
         assert many.pool._sizing.at_once == at_once
-        many.pool._sizing.judge(wait, 0.001)
+        many.pool._sizing.judge(wait + 0.001, 0.001)
         assert many.pool._sizing.at_once == expected  # what was shortest before is forgotten
         at_once = expected
 
 
 def test_jobs_that_did_not_wait_are_not_judged(many: Room) -> None:
     """What was answered from memory, or waited for a turn only, says nothing about the storage."""
-    many.work(*[0.01] * 15)
-    many.work(*[0.0] * 30, computing=1.0)
+    many.work(*[0.005] * 31)
+    many.work(*[0.0] * 70, computing=1.0)
     assert many.pool._sizing.at_once == 4
-    many.work(0.01)
+    many.work(0.005)
     assert many.at_once() == 11
 
 
 def test_a_thread_too_many_goes_idle_when_it_is_done(many: Room) -> None:
     """When fewer are to run at once, those that end first take nothing new, and the others go on."""
-    many.work(*[0.01] * 16)
+    many.work(*[0.005] * 32)
     many.block(*[f"{number}" for number in range(11)])
     many.hold("late")
     many.submit(*[f"later {number}" for number in range(10)])
@@ -279,7 +279,7 @@ def test_a_thread_too_many_goes_idle_when_it_is_done(many: Room) -> None:
     assert many.begun[-1] == "10"
     many.open()
     many.rest()
-    assert len(many.done) == 16 + 11 + 11
+    assert len(many.done) == 32 + 11 + 11
 
 
 # --- aside -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Group commit: changes wait per user, worker threads commit them in batches and wake the waiting tasks.
 
-The event loop only enqueues, waits and wakes. For each user with waiting calls exactly one job is under way: in a
-worker thread (which may be waiting there for the user's turn), or due to be tried again a little later.
+The event loop only enqueues, waits and wakes. A user with waiting calls has exactly one job: in a worker thread (which
+may wait there for the user's turn), or due a little later.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import anyio
 from petfleet import logs, waking
 from petfleet._util import runtime
 from petfleet.backend import Backend, Commit, OvertakenError
-from petfleet.calls import NO_THREAD, OTHERS_TURN, PendingCall, UserQueue, post
+from petfleet.calls import NO_THREAD, OTHERS_TURN, PendingCall, UserQueue, mark_done, post
 from petfleet.changes import Kind, carry_out, fail
 from petfleet.fleet import PetFleet
 from petfleet.forks import finish_at_exit, start_clean_in_child
@@ -58,7 +58,7 @@ class Batching:
         self._queues: dict[str, UserQueue] = {}
         self._timers = runtime.Timers()
         self.workers: Pool[UserQueue] = Pool(self._run, 4, self._threads, self._timers)
-        self._lock_queue = LockQueue(self._backend)
+        self._lock_queue = LockQueue(self._backend, self.mutex)
         self.peeks = Peeks(self._backend.peeks_at_once, self._timers)
         self._served: Memory[str, float] = Memory(4096, 1024 * 1024)  # when a user's last batch was done
         self._counts = Counts()
@@ -130,18 +130,18 @@ class Batching:
         return []
 
     def _run(self, queue: UserQueue) -> float:
-        """Do a user's job, and return how long it waited for the storage, as a commit that writes does."""
+        """Do a user's job, and return the seconds that its write took, if there was one."""
         try:
-            waited = self._try(queue)
+            took = self._try(queue)
         except _HandedOnError:
             return 0.0
         except BaseException as error:  # noqa: BLE001 - whatever it is, the calls concerned must hear of it
-            waited = 0.0
+            took = 0.0
             with self.mutex:
                 calls = queue.taken or queue.take()
             fail(calls, error, None)
         self._end(queue)
-        return waited
+        return took
 
     def _try(self, queue: UserQueue) -> float:
         """Commit one batch, if any call is left: the one retry loop that there is."""
@@ -202,8 +202,7 @@ class Batching:
                 del self._queues[queue.user_id]
             else:
                 calls += self._submit_or_fail(queue)
-            for call in calls:
-                call.done = True
+            mark_done(calls)
             self.changed.notify_all()
         if warns:
             logs.warning("waited %.1f s for the lock of user %s", waited, queue.user_id)
@@ -235,7 +234,7 @@ class Batching:
                 queue.ticket = None
         if not waited:
             ticket = queue.ticket = object()
-            self._lock_queue.poll(queue.user_id, partial(self._waits, queue), partial(self._resume, queue, ticket))
+            self._lock_queue.poll(queue, partial(self._resume, queue, ticket))
             raise _HandedOnError
         return True
 
@@ -252,15 +251,10 @@ class Batching:
         Waiter.wake([call.waiter for call in refused])
         return waits
 
-    def _waits(self, queue: UserQueue) -> bool:
-        with self.mutex:
-            return queue.any_waits()
-
     def _resume(self, queue: UserQueue, ticket: object) -> None:
         """Give the user a new job in the place of the one that waits, if it still does."""
         with self.mutex:
             calls = [] if ticket is None or queue.ticket is not ticket else self._submit_or_fail(queue)
-            for call in calls:
-                call.done = True
+            mark_done(calls)
             self.changed.notify_all()
         post(calls)

@@ -52,10 +52,15 @@ class PendingCall(Change):
         return self.result
 
 
-def post(calls: Sequence[PendingCall]) -> None:
-    """Wake the tasks of calls that have their result or error."""
+def mark_done(calls: Sequence[PendingCall]) -> None:
+    """Note that calls have their result or error."""
     for call in calls:
         call.done = True
+
+
+def post(calls: Sequence[PendingCall]) -> None:
+    """Wake the tasks of calls that have their result or error."""
+    mark_done(calls)
     Waiter.wake([call.waiter for call in calls])
 
 

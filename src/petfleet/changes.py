@@ -51,7 +51,7 @@ def carry_out(changes: Sequence[Change], commit: Commit, enter: Callable[[str], 
         enter: told what it is about from now on, as the error of a call that waits for it says so: with the seconds.
 
     Returns:
-        How many seconds of that passed in a write without computing.
+        How many seconds the write took; 0 if nothing was written.
 
     Raises:
         OvertakenError, OSError, FleetFormatError: nothing has happened, and no change has a result.
@@ -69,7 +69,7 @@ def carry_out(changes: Sequence[Change], commit: Commit, enter: Callable[[str], 
         if now is before:
             logs.debug("%s: no write for %d calls", commit.path, len(changes))
             return 0.0
-    began, computed = runtime.monotonic(), runtime.thread_time()
+    began = runtime.monotonic()
     try:
         commit.write(before, after)
     except UnconfirmedCommitError as error:
@@ -83,7 +83,7 @@ def carry_out(changes: Sequence[Change], commit: Commit, enter: Callable[[str], 
         fail(changes[first:], error, before)
         return 0.0
     logs.debug("%s: a write for %d calls", commit.path, len(changes))
-    return (runtime.monotonic() - began) - (runtime.thread_time() - computed)
+    return runtime.monotonic() - began
 
 
 def apply(changes: Sequence[Change], before: State) -> tuple[State, int]:

@@ -24,7 +24,7 @@ _END: Final = object()  # instead of a ticket
 
 
 class Pool(Generic[T]):
-    """Runs things in daemon threads of its own; ``run`` returns how many seconds it waited for the storage."""
+    """Runs things in daemon threads of its own; ``run`` returns the seconds that its write took, if any."""
 
     def __init__(self, run: Callable[[T], float], least: int, most: int, timers: runtime.Timers) -> None:
         self._run = run
@@ -34,12 +34,11 @@ class Pool(Generic[T]):
         self._changed = runtime.Condition(self._lock)  # told when a thread is done with something
         self._ready: list[tuple[float, int, T]] = []  # a heap
         self._number = itertools.count()
-        self._begun = self._begun_before = 0
         self._busy: set[object] = set()  # a ticket for each thread that was asked for, and is neither idle nor aside
         self._mine = threading.local()
         self._tickets: Tickets = runtime.Queue()  # for the idle ones
         self._ended: runtime.Queue[threading.Thread] = runtime.Queue()
-        self.idle = self._ending = 0
+        self.idle = self._ending = self._begun = self._begun_before = 0
         self._closed = self._checks = False
 
     def __del__(self) -> None:
@@ -141,9 +140,9 @@ class Pool(Generic[T]):
                 _, _, thing = heapq.heappop(self._ready)
             began = runtime.thread_time()
             try:
-                if (waited := self._run(thing)) > 0:
+                if (took := self._run(thing)) > 0:
                     with self._lock:
-                        self._sizing.judge(waited, runtime.thread_time() - began)
+                        self._sizing.judge(took, runtime.thread_time() - began)
             except BaseException as error:  # noqa: BLE001 - the thread must go on, for those that wait
                 logs.warning("a job ended in an error that no call could be told: %r", error)
             del thing

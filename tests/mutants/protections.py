@@ -645,15 +645,15 @@ MUTANTS: Final = (
     Mutant(
         "a user whose calls gave up is looked at no more",
         "lock_queue.py",
-        "            if full and waits() and self",
-        "            if full and self",
+        "                waits = self._waiting >= _MAX_THREADS and queue.any_waits()\n",
+        "                waits = self._waiting >= _MAX_THREADS\n",
         "test_lock_queue.py::test_a_user_whose_calls_gave_up_is_looked_at_no_more",
     ),
     Mutant(
         "a thread that is free waits for one who is looked at",
         "lock_queue.py",
-        "                full = self._waiting >= _MAX_THREADS\n",
-        "                full = True\n",
+        "self._waiting >= _MAX_THREADS and queue",
+        "queue",
         "test_lock_queue.py::test_a_thread_that_is_free_again_waits_for_one_of_the_others",
     ),
     Mutant(

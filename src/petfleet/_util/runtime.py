@@ -15,7 +15,6 @@ from typing import Final
 from petfleet import logs
 
 Lock = threading.Lock
-Condition = threading.Condition
 Queue = queue.SimpleQueue
 sleep = time.sleep
 # Tests of our users freeze time (freezegun, time-machine) by replacing the functions that modules name: a loop that
@@ -43,6 +42,25 @@ def start_thread(work: Callable[[], object], name: str, *, daemon: bool = True) 
         reason = f"petfleet could not start a thread ({error}): allow the process more of them"
         raise OSError(errno.EAGAIN, reason) from error
     return thread
+
+
+class Condition(threading.Condition):
+    """A condition that costs next to nothing to notify while no one waits."""
+
+    waiting = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is notified."""
+        self.waiting += 1
+        try:
+            return super().wait(timeout)
+        finally:
+            self.waiting -= 1
+
+    def notify_all(self) -> None:
+        """Wake all that wait."""
+        if self.waiting:
+            super().notify_all()
 
 
 class Timers:
