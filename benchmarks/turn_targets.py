@@ -26,11 +26,18 @@ def earlier_rates(deployments: Deployments, run: Run, effort: Effort) -> list[Fi
     hot = Scenario("turns", 4, 32)
     many = Scenario("turns", 4, 16, users=effort.many)
     our_hot, their_hot = run(_OURS, hot), run(other, hot)
-    our_many, their_many = run(_OURS, many), run(other, many)
+    # There and back: some file systems grow slower by the minute while files are replaced, and the second of two runs
+    # would always be the slower one.
+    our_many, *theirs, our_last = (run(peer, many) for peer in (_OURS, other, other, _OURS))
     return [
         at_least(1.15, f"hot user, 4 x 32 / {other}", our_hot.rate, their_hot.rate),
         at_most(0.85, f"hot user, 4 x 32, processor time of a change / {other}", our_hot.cpu_s, their_hot.cpu_s),
-        at_least(1.0, f"{effort.many:,} users, 4 x 16 / {other}", our_many.rate, their_many.rate),
+        at_least(
+            1.0,
+            f"{effort.many:,} users, 4 x 16 / {other}",
+            our_many.rate + our_last.rate,
+            sum(result.rate for result in theirs),
+        ),
     ]
 
 

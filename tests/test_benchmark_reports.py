@@ -385,6 +385,13 @@ def test_the_tables_in_the_documentation_are_those_of_the_run_that_is_kept() -> 
         assert table in (project / page).read_text(encoding="utf-8"), f"{page} has the targets of another run"
 
 
+def test_the_turns_in_the_documentation_are_those_of_the_run_that_is_kept() -> None:
+    """As above, measured by itself beside an earlier revision."""
+    project = Path(__file__).parent.parent
+    kept = Report.from_json(json.loads((project / "docs/benchmarks/turns.json").read_text(encoding="utf-8")))
+    assert targets_table(kept.targets) in (project / "docs/benchmarks.md").read_text(encoding="utf-8")
+
+
 def test_the_start_up_in_the_documentation_is_that_of_the_run_that_is_kept() -> None:
     """As above, measured by itself; no update could be lost there."""
     project = Path(__file__).parent.parent

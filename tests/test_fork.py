@@ -21,6 +21,7 @@ import filelock
 import pytest
 
 from petfleet import FleetStore, disk, lock
+from petfleet.calls import UserQueue
 from tests.calls import ALL
 from tests.children import CHANGES, in_fork, lock_descriptors, names, program, start_fork
 from tests.conftest import pet
@@ -165,7 +166,7 @@ def test_the_child_waits_for_no_lock_that_a_thread_of_the_parent_held(name: str,
         "workers": batching.workers._lock,
         "peeks": batching.peeks._lock,
         "timers": batching._timers._changed,
-        "lock queue": batching._lock_queue._lock,
+        "lock queue": batching._lock_queue._timers._changed,
     }
     gate = Gate()
 
@@ -248,7 +249,7 @@ async def use_all(store: FleetStore) -> None:
     await store.add("user", pet("child"))
     assert names(await store.peek("user")) == ["child"]
     store._batching._timers.call_later(0, bool)
-    store._batching._lock_queue.poll("user", bool, bool)
+    store._batching._lock_queue.poll(UserQueue("user"), bool)
     await store.aclose()
 
 

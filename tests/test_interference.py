@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 
 from petfleet import PetFleet, disk, dumps, loads, lock
@@ -16,7 +17,7 @@ from petfleet.backend import OvertakenError
 from petfleet.changes import Change, Kind, carry_out
 from petfleet.files import FileBackend
 from petfleet.lock import UserLock
-from tests.committing import add, attempt, commit, delete, leave_dead_writer, load, names
+from tests.committing import LOCK, add, attempt, commit, delete, leave_dead_writer, load, names
 from tests.conftest import pet
 
 
@@ -424,3 +425,16 @@ def test_a_refused_lock_is_tried_and_waited_for_on_one_descriptor(
     turn.close()
     assert change.result == PetFleet("u", [pet("mira"), pet("nova")], "mira")
     assert stored(path) == ["mira", "nova"]
+
+
+def test_a_deletion_beside_nothing_gives_way_to_whoever_comes(backend: FileBackend, root: Path) -> None:
+    """What a dead writer has left is removed under the lock; if another one has it by then, the try is over."""
+    (root / "u").mkdir(parents=True)
+    turn = backend.begin("u", create=False)
+    assert turn.try_turn()
+    nothing = turn.read()
+    with filelock.FileLock(root / LOCK), pytest.raises(OvertakenError):
+        turn.write(nothing, nothing)
+    turn.close()
+    assert commit(backend, delete, Kind.DELETE) is None
+    assert not (root / "u").exists()

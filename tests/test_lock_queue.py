@@ -343,10 +343,16 @@ async def test_a_file_that_is_waited_for_in_vain_is_found_out_by_a_call_that_giv
         await load(store, "user")
     del backend.turns["user"]  # the new file is free
     store._lock_timeout = 3600
-    assert await load(store, "user") == PetFleet("user")
-    old.open()
-    await until(lambda: len(backend.closed) == len(backend.tried))
-    assert await load(store, "user") == PetFleet("user")
+    gate = backend.held["user"] = Gate()
+    async with anyio.create_task_group() as group:
+        group.start_soon(load, store, "user")
+        await until(gate.reached.is_set)
+        group.start_soon(load, store, "user")
+        await until(partial(waits, store, 1))
+        old.open()
+        await until(lambda: backend.closed == ["user"])  # whoever waited for the old one takes no call
+        assert backend.read == ["user"]
+        gate.open()
     assert backend.read == ["user", "user"]
 
 

@@ -147,6 +147,27 @@ async def test_a_call_may_wait_for_ever(root: Path, lock_timeout: float) -> None
     assert names(await store.add("user", pet("first"))) == ["first"]
 
 
+async def test_a_call_that_gave_up_is_not_taken_while_its_error_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The turn comes while it is still being asked who has it: then it is too late."""
+    backend = FakeBackend()
+    backend.turns["user"] = Gate()
+    asked = Gate()
+    monkeypatch.setattr(backend, "holder", asked.before(backend.holder))
+    store = Batching(backend, 0.01, 1)
+    async with anyio.create_task_group() as group:
+
+        async def hears() -> None:
+            with pytest.raises(LockTimeoutError):
+                await load(store, "user")
+
+        group.start_soon(hears)
+        await until(asked.reached.is_set)
+        backend.give_back("user")
+        await until(lambda: not store._queues)
+        asked.open()
+    assert backend.read == []
+
+
 # --- what for --------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +229,21 @@ async def test_a_shared_lock_is_told(root: Path) -> None:
             await store.load("user")
 
 
+def test_where_the_kernel_lists_no_locks_the_last_writer_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS: who has marked the file and not the end of its commit; otherwise no one is known."""
+    path = root / "user" / "fleet.toml.lock"
+    path.parent.mkdir(parents=True)
+    monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(root / "missing"))
+    writer = lock.UserLock(str(path), create=True)
+    try:
+        assert writer.try_acquire()
+        assert lock.holder(str(path)) == Holder(None)
+        writer.mark_writing()
+        assert lock.holder(str(path)) == Holder(f"pid {os.getpid()} on {socket.gethostname()}")
+    finally:
+        writer.close()
+
+
 def test_a_holder_is_found_where_the_kernel_lists_another_device(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +264,8 @@ def test_a_holder_is_found_where_the_kernel_lists_another_device(
     assert lock.holder(str(path)) is None
     path.unlink()
     assert lock.holder(str(path)) is None
+    path.mkdir()
+    assert lock.holder(str(path)) == Holder(None)
 
 
 async def test_this_process_own_commit_is_told_with_its_time(root: Path) -> None:

@@ -514,7 +514,7 @@ MUTANTS: Final = (
         "calls.py",
         "        self.withdrawn = not self.taken\n",
         "        pass\n",
-        "behaviour/test_batches.py::test_a_call_past_its_deadline_is_never_carried_out",
+        "test_lock_waits.py::test_a_call_that_gave_up_is_not_taken_while_its_error_is_made",
     ),
     Mutant(
         "a batch is bounded",
@@ -533,8 +533,8 @@ MUTANTS: Final = (
     Mutant(
         "one batch a turn",
         "batching.py",
-        "                    calls = self._take(queue)  #",
-        "                    calls = self._take(queue) and self._take(queue)  #",
+        "        self._end(queue)\n        return took\n",
+        "        self._end(queue)\n        return self._run(queue) if queue.waiting else took\n",
         "test_stuck_locks.py::test_a_users_next_batch_goes_to_the_back",
     ),
     Mutant(
