@@ -710,7 +710,7 @@ MUTANTS: Final = (
         "waking.py",
         "        waiters[0]._in_loop(_wake, waiters)\n",
         "        _wake(waiters)\n",
-        "behaviour/test_store.py::test_load_of_a_missing_fleet_is_empty_and_creates_nothing",
+        "test_lock_waits.py::test_a_call_may_wait_for_ever",
     ),
     Mutant(
         "a closed loop keeps nobody waiting",
