@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio.to_thread
 import filelock
 import pytest
 import trio
@@ -200,6 +201,11 @@ def wait_until(state: Callable[[], object], seconds: float = 30) -> None:
     while not state():
         assert time.monotonic() < give_up, "the awaited state was never reached"
         time.sleep(0.001)
+
+
+async def until(state: Callable[[], object]) -> None:
+    """Wait for a state without blocking the event loop."""
+    await anyio.to_thread.run_sync(wait_until, state)
 
 
 class Clock:

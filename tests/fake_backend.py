@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator
 
 from petfleet import PetFleet
 from petfleet.backend import Call, Holder, Look, Notices
+from petfleet.batching import Batching
+from petfleet.changes import Kind
 from petfleet.state import State
 from tests.gate import Gate
 
@@ -106,3 +108,8 @@ class FakeBackend:
     def give_back(self, user_id: str) -> None:
         """Let the users who wait for that turn have it."""
         self.turns.pop(user_id).open()
+
+
+async def load(store: Batching, user_id: str) -> PetFleet | None:
+    """Load as a store does."""
+    return await store.call(user_id, lambda fleet: fleet, Kind.READ)

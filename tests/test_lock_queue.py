@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
+from anyio.abc import TaskGroup
 
 from petfleet import FleetStore, LockTimeoutError, PetFleet, lock_queue, statistics
 from petfleet._util import runtime
@@ -20,21 +22,12 @@ from petfleet.batching import Batching
 from petfleet.calls import UserQueue
 from petfleet.changes import Kind
 from tests.children import names, program
-from tests.conftest import pet, wait_until
-from tests.fake_backend import FakeBackend, FakeCommit
+from tests.conftest import pet, until
+from tests.fake_backend import FakeBackend, FakeCommit, load
 from tests.gate import Gate
 from tests.homes import is_free
 
 pytestmark = pytest.mark.anyio
-
-
-async def load(store: Batching, user_id: str) -> PetFleet | None:
-    return await store.call(user_id, lambda fleet: fleet, Kind.READ)
-
-
-async def until(state: Callable[[], object]) -> None:
-    """Wait for a state without blocking the event loop."""
-    await anyio.to_thread.run_sync(wait_until, state)
 
 
 @pytest.fixture
@@ -182,17 +175,27 @@ async def test_threads_that_wait_are_daemons(backend: FakeBackend) -> None:
 # --- beside it -------------------------------------------------------------------------------------------------------
 
 
+Call = Callable[[Batching, str], Coroutine[Any, Any, object]]
+
+
+async def stuck(
+    number: int, group: TaskGroup, store: Batching, backend: FakeBackend, call: Call = load
+) -> tuple[list[str], set[str]]:
+    """Have so many users wait whose turns others have; return all of them, and those for whom no thread waits."""
+    users = [f"user-{index}" for index in range(number)]
+    backend.turns = {user_id: Gate() for user_id in users}
+    for user_id in users:
+        group.start_soon(call, store, user_id)
+    await until(lambda: store._lock_queue._polled == number - 16)
+    return users, set(users) - set(backend.waited)
+
+
 async def test_at_most_sixteen_threads_wait(backend: FakeBackend) -> None:
     """All other users are looked at in turn by one thread, no worker, and served when their turns are free."""
     store = Batching(backend, 3600, 4)
-    users = [f"user-{number}" for number in range(40)]
-    backend.turns = {user_id: Gate() for user_id in users}
     async with anyio.create_task_group() as group:
-        for user_id in users:
-            group.start_soon(load, store, user_id)
-        await until(lambda: store._lock_queue._polled == 24)
+        users, polled = await stuck(40, group, store, backend)
         assert len(backend.waited) == store._lock_queue._waiting == 16
-        polled = set(users) - set(backend.waited)
         tried = len(backend.tried)
         await until(lambda: polled <= set(backend.tried[tried:]))  # each is looked at
         await load(store, "healthy")
@@ -209,12 +212,8 @@ async def test_at_most_sixteen_threads_wait(backend: FakeBackend) -> None:
 async def test_a_thread_that_is_free_again_waits_for_one_of_the_others(backend: FakeBackend) -> None:
     """A user is looked at now and then only while sixteen others are waited for."""
     store = Batching(backend, 3600, 4)
-    users = [f"user-{number}" for number in range(17)]
-    backend.turns = {user_id: Gate() for user_id in users}
     async with anyio.create_task_group() as group:
-        for user_id in users:
-            group.start_soon(load, store, user_id)
-        await until(lambda: store._lock_queue._polled == 1)
+        users, _ = await stuck(17, group, store, backend)
         backend.give_back(backend.waited[0])
         await until(lambda: len(backend.waited) == 17)
         for user_id in list(backend.turns):
@@ -225,14 +224,9 @@ async def test_a_thread_that_is_free_again_waits_for_one_of_the_others(backend: 
 async def test_a_user_whose_calls_gave_up_is_looked_at_no_more(backend: FakeBackend) -> None:
     """It is forgotten, and its turn is not taken."""
     store = Batching(backend, 3600, 4)
-    users = [f"user-{number}" for number in range(17)]
-    backend.turns = {user_id: Gate() for user_id in users}
     async with anyio.create_task_group() as group:
-        for user_id in users:
-            group.start_soon(load, store, user_id)
-        await until(lambda: store._lock_queue._polled == 1)
+        _, (polled,) = await stuck(17, group, store, backend)
         group.cancel_scope.cancel()
-    (polled,) = set(users) - set(backend.waited)
     await until(lambda: polled not in store._queues)
     for user_id in list(backend.turns):
         backend.give_back(user_id)
@@ -261,21 +255,16 @@ async def test_what_cannot_be_looked_at_is_left_to_the_job(
 ) -> None:
     """It meets the same error, and its calls hear of it."""
     store = Batching(backend, 3600, 4)
-    users = [f"user-{number}" for number in range(17)]
-    backend.turns = {user_id: Gate() for user_id in users}
     errors: list[str] = []
 
-    async def heard(user_id: str) -> None:
+    async def heard(store: Batching, user_id: str) -> None:
         try:
             await load(store, user_id)
         except OSError as error:
             errors.append(f"{user_id}: {error}")
 
     async with anyio.create_task_group() as group:
-        for user_id in users:
-            group.start_soon(heard, user_id)
-        await until(lambda: store._lock_queue._polled == 1)
-        (polled,) = set(users) - set(backend.waited)
+        _, (polled,) = await stuck(17, group, store, backend, heard)
         begin = backend.begin
 
         def broken(user_id: str, *, create: bool) -> FakeCommit:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,10 +25,9 @@ from petfleet import FleetStore, LockTimeoutError, PetFleet, lock, timeouts
 from petfleet._util import runtime
 from petfleet.backend import Holder, OvertakenError
 from petfleet.batching import Batching
-from petfleet.changes import Kind
 from tests.children import names, program
-from tests.conftest import pet, wait_until
-from tests.fake_backend import FakeBackend, FakeCommit
+from tests.conftest import pet, until, wait_until
+from tests.fake_backend import FakeBackend, FakeCommit, load
 from tests.gate import Gate
 from tests.points import Held, waits_for
 
@@ -43,15 +42,6 @@ if os.fork() == 0:
     print("held", flush=True)
     sys.stdin.read()
 """
-
-
-async def load(store: Batching, user_id: str) -> PetFleet | None:
-    return await store.call(user_id, lambda fleet: fleet, Kind.READ)
-
-
-async def until(state: Callable[[], object]) -> None:
-    """Wait for a state without blocking the event loop."""
-    await anyio.to_thread.run_sync(wait_until, state)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from petfleet.backend import OvertakenError
 from petfleet.batching import Batching
 from petfleet.changes import Kind
 from petfleet.state import State
-from tests.conftest import pet, wait_until
+from tests.conftest import pet, until
 from tests.fake_backend import FakeBackend, FakeCommit
 
 pytestmark = pytest.mark.anyio
@@ -70,11 +70,6 @@ def rests(monkeypatch: pytest.MonkeyPatch) -> type[NotedTimers]:
     monkeypatch.setattr(runtime, "Timers", NotedTimers)
     monkeypatch.setattr("random.uniform", lambda low, high: high)
     return NotedTimers
-
-
-async def until(state: Callable[[], object]) -> None:
-    """Wait for a state without blocking the event loop."""
-    await anyio.to_thread.run_sync(wait_until, state)
 
 
 def adding(name: str) -> Callable[[PetFleet | None], PetFleet | None]:

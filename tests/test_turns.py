@@ -16,12 +16,8 @@ from petfleet.changes import Kind
 from petfleet.sizing import Sizing
 from petfleet.workers import Pool
 from tests.conftest import Clock, wait_until
-from tests.fake_backend import FakeBackend
+from tests.fake_backend import FakeBackend, load
 from tests.gate import Gate
-
-
-async def load(store: Batching, user_id: str) -> PetFleet | None:
-    return await store.call(user_id, lambda fleet: fleet, Kind.READ)
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_one_timer_ends_the_waits_of_a_loop_in_order(loop: Loop) -> None:
         async with anyio.create_task_group() as group:
             for number in range(3):
                 group.start_soon(wait, number, 0.02)
-                await anyio.sleep(0.005)
+                await anyio.lowlevel.checkpoint()
             group.start_soon(wait, 3, 0.001)  # another store's
         assert sorted(ended) == [0, 1, 2, 3]
         assert [number for number in ended if number != 3] == [0, 1, 2]

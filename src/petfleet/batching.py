@@ -7,7 +7,6 @@ may wait there for the user's turn), or due a little later.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -16,6 +15,7 @@ import anyio
 
 from petfleet import logs, waking
 from petfleet._util import runtime
+from petfleet._util.backoff import random_rest
 from petfleet.backend import Backend, Commit, OvertakenError
 from petfleet.calls import NO_THREAD, OTHERS_TURN, PendingCall, UserQueue, mark_done, post
 from petfleet.changes import Kind, carry_out, fail
@@ -31,8 +31,6 @@ from petfleet.waking import Waiter
 from petfleet.workers import Pool
 
 _HOT_SECONDS: Final = 0.01  # a user who comes back so soon after a batch is hot
-_FIRST_REST: Final = 0.002  # seconds, at most, after others were first
-_LONGEST_REST: Final = 0.5
 
 
 class _HandedOnError(Exception):
@@ -172,10 +170,8 @@ class Batching:
             if queue.overtaken > 1:  # once is no sign of a crowd
                 if not self._refused(queue):
                     return 0.0
-                # Random: with equal rests, those who met once would meet again and again.
-                rest = random.uniform(0, min(_FIRST_REST * 2.0 ** min(queue.overtaken - 2, 8), _LONGEST_REST))
                 ticket = queue.ticket = object()
-                self._timers.call_later(rest, partial(self._resume, queue, ticket))
+                self._timers.call_later(random_rest(queue.overtaken - 2), partial(self._resume, queue, ticket))
                 raise _HandedOnError
 
     def _take(self, queue: UserQueue) -> list[PendingCall]:
@@ -230,7 +226,7 @@ class Batching:
         finally:
             with self.mutex:
                 if queue.ticket is not ticket:
-                    raise _HandedOnError
+                    raise _HandedOnError  # however the wait ended: the calls are another job's
                 queue.ticket = None
         if not waited:
             ticket = queue.ticket = object()

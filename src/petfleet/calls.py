@@ -53,14 +53,13 @@ class PendingCall(Change):
 
 
 def mark_done(calls: Sequence[PendingCall]) -> None:
-    """Note that calls have their result or error."""
+    """Note that calls have their result or error; under the engine's mutex, if anyone may wait for it there."""
     for call in calls:
         call.done = True
 
 
 def post(calls: Sequence[PendingCall]) -> None:
-    """Wake the tasks of calls that have their result or error."""
-    mark_done(calls)
+    """Wake the tasks of calls that are done."""
     Waiter.wake([call.waiter for call in calls])
 
 

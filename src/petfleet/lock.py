@@ -126,7 +126,7 @@ def holder(path: str) -> Holder | None:
         try:
             if lock.try_acquire():
                 return None
-            return _kernel_holder(path, lock.status) or Holder(_last_writer(path))
+            return _kernel_holder(lock.status) or Holder(_writer(lock.marker()))
         finally:
             lock.close()
     except FileNotFoundError:
@@ -140,7 +140,7 @@ def lock_timeout_error(path: str, waited: float) -> LockTimeoutError:
     return LockTimeoutError(path, waited, *(holder(path) or Holder(None)))
 
 
-def _kernel_holder(path: str, status: os.stat_result) -> Holder | None:
+def _kernel_holder(status: os.stat_result) -> Holder | None:
     """Return which process has the lock by the kernel's list."""
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
     line = re.compile(rf"^\d+: FLOCK +\w+ +(READ|WRITE) +([1-9]\d*) +(\w+:\w+):{status.st_ino} ", re.MULTILINE)
@@ -169,13 +169,9 @@ def _has_open(pid: str, status: os.stat_result) -> bool:
         return False  # it has ended, or is another account's
 
 
-def _last_writer(path: str) -> str | None:
-    """Return who has marked the file, and has not marked the end of its commit."""
-    with open(path, "rb") as file:
-        marker = _MARKER.match(file.read(_MARKER_AT + _MARKER_BYTES)[_MARKER_AT:])
-    if marker is None or marker[1] != b"writing":
-        return None
-    return marker[2].decode(errors="replace").partition(" since ")[0]
+def _writer(marker: Marker | None) -> str | None:
+    """Return who has said that a commit has begun, and not that it is over."""
+    return marker.note.partition(" since ")[0] if marker is not None and marker.state == "writing" else None
 
 
 class _Forks:

@@ -6,15 +6,16 @@ there any more; then the same changes are applied to what is there now.
 
 from __future__ import annotations
 
-import random
+import itertools
 import re
 import secrets
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, NamedTuple
 
 from petfleet import codec, lineage, logs
 from petfleet._util import runtime
+from petfleet._util.backoff import random_rest
 from petfleet.backend import Call, Holder, Look, Notices, OvertakenError
 from petfleet.bucket import Bucket, ConflictError, Found, Listed, UnansweredError, UnchangedError, UnsentError, Version
 from petfleet.errors import InvalidNameError, UnconfirmedCommitError
@@ -33,8 +34,6 @@ from petfleet.state import ABSENT, State, parse_state
 # refused. It has fewer bytes than any fleet: who lists objects tells it without reading it.
 TOMBSTONE: Final = re.compile(rb"#absent [0-9a-f]{9}\n")
 TOMBSTONE_BYTES: Final = 18
-_FIRST_PAUSE: Final = 0.002  # seconds, at most, before a put whose answer was lost is looked up again
-_LONGEST_PAUSE: Final = 0.5
 
 
 class _Known(NamedTuple):
@@ -277,9 +276,8 @@ class ObjectCommit:
         lost: OSError | None = None  # the answer to a put that may have happened
         unread: OSError | None = None
         reached = False
-        pauses = _pauses()
         give_up = runtime.monotonic() + backend._settle_seconds
-        while True:
+        for number in itertools.count():
             line = lineage.followed(before, commit)
             try:
                 version = backend._bucket.put(_key(user_id), data, line.note(), known.version)
@@ -316,7 +314,7 @@ class ObjectCommit:
                 before = now.lineage
             if runtime.monotonic() >= give_up:
                 raise UnconfirmedCommitError(self.path) from lost or unread
-            runtime.sleep(next(pauses))
+            runtime.sleep(random_rest(number))
 
 
 def is_tombstone(listed: Listed) -> bool:
@@ -345,14 +343,6 @@ class _NoNotices:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-def _pauses() -> Iterator[float]:
-    """Yield pauses that grow, and are random: with equal ones, those who met once would meet again and again."""
-    longest = _FIRST_PAUSE
-    while True:
-        yield random.uniform(0, longest)
-        longest = min(2 * longest, _LONGEST_PAUSE)
 
 
 def tombstone() -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from petfleet._util import runtime
-from petfleet.calls import PendingCall, post
+from petfleet.calls import PendingCall, mark_done, post
 from petfleet.changes import Kind
 from petfleet.workers import Pool
 
@@ -35,6 +35,7 @@ class Peeks(Pool[Callable[[], float]]):
                 results.append(read())
             except BaseException as error:  # noqa: BLE001 - it belongs to the call
                 call.error = error
+            mark_done([call])
             post([call])
             return 0.0
 

@@ -16,7 +16,7 @@ import pytest
 
 from petfleet import FleetStore, LockTimeoutError, PetFleet, waking
 from tests.children import names
-from tests.conftest import BACKENDS, pet, wait_until
+from tests.conftest import BACKENDS, pet, until
 from tests.homes import Home
 from tests.points import BEFORE_TAKEN, BUSY, HOMES_AND_POINTS, waits_for
 
@@ -233,11 +233,6 @@ async def test_a_closed_coroutine_withdraws_without_a_lock(store: FleetStore, ho
                 assert not closer.is_alive()
             held.open()
     assert names(await store.load("user")) == ["first", "after"]
-
-
-async def until(state: Callable[[], object]) -> None:
-    """Wait for a state without blocking the event loop."""
-    await anyio.to_thread.run_sync(wait_until, state)
 
 
 def shown(fleet: PetFleet | None) -> list[str] | None:

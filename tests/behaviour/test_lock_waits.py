@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import anyio
@@ -13,7 +12,7 @@ from petfleet import FleetStore, LockTimeoutError
 from petfleet._util import runtime
 from petfleet.workers import Pool
 from tests.children import names
-from tests.conftest import pet, wait_until
+from tests.conftest import pet, until
 from tests.homes import Home
 from tests.points import waits_for
 
@@ -138,11 +137,6 @@ async def test_calls_go_on_when_others_let_them(home: Home) -> None:
     assert sorted(results) == [["first", *"abc"[:number]] for number in range(1, 4)]
     assert names(await hasty.load("user")) == ["first", *"abc"]
     assert patient.statistics().lock_waits == 1
-
-
-async def until(state: Callable[[], object]) -> None:
-    """Wait for a state without blocking the event loop."""
-    await anyio.to_thread.run_sync(wait_until, state)
 
 
 def is_refused(store: FleetStore, number: int) -> bool:

@@ -128,14 +128,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "pauses after lost answers grow and are random",
-        "objects.py",
-        "        longest = min(2 * longest, _LONGEST_PAUSE)\n",
+        "_util/backoff.py",
+        " * 2.0 ** min(number, 8)",
         "",
         "test_objects.py::test_the_pauses_before_a_lost_put_is_looked_up_again_are_random_and_grow",
     ),
     Mutant(
         "rests after conflicts are random",
-        "batching.py",
+        "_util/backoff.py",
         "random.uniform(0, ",
         "max(0, ",
         "test_retries.py::test_the_rests_are_random_and_grow",
