@@ -32,6 +32,7 @@ def test_what_killed_processes_acknowledged_is_there_and_the_next_writer_waits_f
                 "changes.py",
                 "        commit.write(before, after)\n",
                 "        from petfleet import calls\n\n"
+                "        calls.mark_done(changes)\n"
                 "        calls.post(changes)\n"
                 "        commit.write(before, after)\n",
             ),
