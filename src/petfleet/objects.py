@@ -6,7 +6,6 @@ there any more; then the same changes are applied to what is there now.
 
 from __future__ import annotations
 
-import itertools
 import re
 import secrets
 import threading
@@ -277,7 +276,8 @@ class ObjectCommit:
         unread: OSError | None = None
         reached = False
         give_up = runtime.monotonic() + backend._settle_seconds
-        for number in itertools.count():
+        tries = 0
+        while True:
             line = lineage.followed(before, commit)
             try:
                 version = backend._bucket.put(_key(user_id), data, line.note(), known.version)
@@ -314,7 +314,8 @@ class ObjectCommit:
                 before = now.lineage
             if runtime.monotonic() >= give_up:
                 raise UnconfirmedCommitError(self.path) from lost or unread
-            runtime.sleep(random_rest(number))
+            runtime.sleep(random_rest(tries))
+            tries += 1
 
 
 def is_tombstone(listed: Listed) -> bool:
