@@ -78,7 +78,7 @@ def starts() -> Starts:
         [sys.executable, "-c", "import anyio, filelock, tomli_w"],
         [sys.executable, "-c", "import petfleet"],
         [sys.executable, "-c", "import typer"],
-        [str(script), "--help"] if script.exists() else [sys.executable, "-m", "petfleet_cli", "--help"],
+        [str(script), "--help"] if script.exists() else [sys.executable, "-m", "petfleet", "--help"],
     ]
     took: list[list[float]] = [[] for _ in commands]
     for turn in range(STARTS + 1):

@@ -87,7 +87,7 @@ def session(root: Path, *arguments: str) -> Iterator[pexpect.spawn[str]]:
     """Run a command on a terminal."""
     environment = {**os.environ, "PETFLEET_ROOT": str(root), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
     process = pexpect.spawn(
-        sys.executable, ["-m", "petfleet_cli", *arguments], env=environment, encoding="utf-8", dimensions=(40, 400)
+        sys.executable, ["-m", "petfleet", *arguments], env=environment, encoding="utf-8", dimensions=(40, 400)
     )
     try:
         yield process
@@ -113,7 +113,7 @@ def watched(root: Path) -> str:
             (["touch", "user-1001"], "rex touched"),
             (["remove", "user-1001", "rex"], "mira is active"),
         ]:
-            subprocess.run([sys.executable, "-m", "petfleet_cli", "--root", str(root), *arguments], check=True)
+            subprocess.run([sys.executable, "-m", "petfleet", "--root", str(root), *arguments], check=True)
             process.expect_exact(last)
             text += str(process.before) + str(process.after)
         process.sendintr()

@@ -44,7 +44,7 @@ from petfleet import (
 
 log = logging.getLogger(__name__)
 TOUCH_EVERY: Final = 60  # seconds
-MOST_PETS: Final = 20  # a list with a button for each has to fit into one message
+MAX_PETS: Final = 20  # a list with a button for each has to fit into one message
 LONGEST_ROLE: Final = 100  # characters
 _NAME: Final = re.compile(r"\w[\w-]{0,31}")
 # `pet` is the manifest of the pet that was told, and so one adoption: a new pet of an old name remembers nothing of the
@@ -164,8 +164,8 @@ class Companions:
         def adopted(fleet: PetFleet) -> PetFleet:
             if fleet.get(name) is not None:
                 raise RefusedError(f"You have a pet called {name} already.")
-            if len(fleet.pets) >= MOST_PETS:
-                raise RefusedError(f"You have {MOST_PETS} pets. Release one first.")
+            if len(fleet.pets) >= MAX_PETS:
+                raise RefusedError(f"You have {MAX_PETS} pets. Release one first.")
             return fleet.with_pet(handle)
 
         # First the manifest, then the handle: no handle names a manifest that was never written.

@@ -6,11 +6,7 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from petfleet import (
-    FleetStore,
-    PetFleet,
-    fleet_path,
-)
+from petfleet import FleetStore, PetFleet, fleet_path
 from tests.conftest import pet
 
 Call = Callable[[FleetStore, str], Awaitable[object]]

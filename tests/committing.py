@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from petfleet import PetFleet, logs
-from petfleet.backend import Backend, OvertakenError
-from petfleet.changes import Change, Kind, carry_out
-from petfleet.lock import UserLock
+from petfleet import PetFleet
+from petfleet._backends.files.lock import UserLock
+from petfleet._backends.protocol import Backend, OvertakenError
+from petfleet._commit.change import Change, Kind, carry_out
+from petfleet._util import log
 from tests.conftest import pet
 
 LOCK = "u/fleet.toml.lock"
@@ -33,7 +34,7 @@ def attempt(backend: Backend, *changes: Change, user_id: str = "u") -> bool:
                 carry_out(changes, turn, lambda phase: None)
                 return True
             finally:
-                logs.best_effort(turn.close)
+                log.best_effort(turn.close)
         except OvertakenError:
             pass
     return False

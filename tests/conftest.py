@@ -19,9 +19,13 @@ import filelock
 import pytest
 import trio
 
-from petfleet import FleetStore, PetHandle, bucket, disk, files, lock, notices, reading, timeouts
+from petfleet import FleetStore, PetHandle
+from petfleet._backends.files import backend as files
+from petfleet._backends.files import disk, inotify, lock, reader
+from petfleet._backends.files.backend import FileBackend
+from petfleet._backends.objects import bucket
+from petfleet._commit import timeouts
 from petfleet._util import runtime
-from petfleet.files import FileBackend
 from tests.homes import KINDS, FileHome, Home, ObjectHome
 from tests.recording import RecordingOS
 from tests.weed import Weed
@@ -98,7 +102,7 @@ def path(root: Path) -> Path:
 def system(root: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingOS:
     """Put a recording ``os`` under disk, lock, files and reading."""
     recording = RecordingOS(root)
-    for module in (disk, lock, files, reading):
+    for module in (disk, lock, files, reader):
         monkeypatch.setattr(module, "os", recording)
     return recording
 
@@ -145,11 +149,11 @@ class _Guarded:
 @pytest.fixture(autouse=True)
 def never_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail on any call of the operating system that petfleet makes from an event loop's thread."""
-    for module in (disk, lock, files, reading, notices):
+    for module in (disk, lock, files, reader, inotify):
         monkeypatch.setattr(module, "os", _Guarded(os))
     for name in ("get", "put", "list"):
         monkeypatch.setattr(bucket.Bucket, name, _guarded_method(getattr(bucket.Bucket, name)))
-    for module in (disk, lock, reading, notices):
+    for module in (disk, lock, reader, inotify):
         monkeypatch.setattr(module, "time", _Sleepless())
     monkeypatch.setattr(runtime, "sleep", _Sleepless().sleep)
     for name in ("lock_descriptor", "unlock_descriptor"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 
 from petfleet import PetFleet
-from petfleet.backend import Call, Holder, Look, Notices
-from petfleet.batching import Batching
-from petfleet.changes import Kind
-from petfleet.state import State
+from petfleet._backends.protocol import Call, Holder, Look, Notices
+from petfleet._backends.state import State
+from petfleet._commit.change import Kind
+from petfleet._commit.group_commit import Batching
 from tests.gate import Gate
 
 

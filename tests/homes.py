@@ -19,11 +19,12 @@ import filelock
 import obstore
 from obstore.store import MemoryStore, S3Store
 
-from petfleet import FleetStore, ObjectBackend, disk, fleet_path
-from petfleet.backend import Backend
-from petfleet.bucket import Bucket, Found, UnansweredError, Version
-from petfleet.files import FileBackend
-from petfleet.objects import TOMBSTONE, tombstone
+from petfleet import FleetStore, ObjectBackend, fleet_path
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
+from petfleet._backends.objects.backend import TOMBSTONE, tombstone
+from petfleet._backends.objects.bucket import Bucket, Found, UnansweredError, Version
+from petfleet._backends.protocol import Backend
 from tests.gate import Gate
 from tests.points import Held, HeldRequest
 

@@ -15,7 +15,7 @@ from petfleet import PetFleet, PetHandle, dumps
 from tests.conftest import pet
 
 USER: Final = "user"
-_MOST_PETS: Final = 5
+_MAX_PETS: Final = 5
 
 
 def read(path: Path) -> PetFleet:
@@ -42,7 +42,7 @@ def rewrite(path: Path, fleet: PetFleet, between: Callable[[], object] = lambda:
 
 def version(number: int) -> PetFleet:
     """Return the fleet of that version: as many pets as it says, all of the same time."""
-    return PetFleet(USER, [pet(f"pet{n}", number) for n in range(number % _MOST_PETS + 1)])
+    return PetFleet(USER, [pet(f"pet{n}", number) for n in range(number % _MAX_PETS + 1)])
 
 
 def is_version(fleet: PetFleet) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 # Another way to write than by a temporary file and a rename.
 IN_PLACE: Final = (
-    "disk.py",
+    "_backends/files/disk.py",
     "return os.replace(source, target)",
     "fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC);"
     " write_all(fd, read(source, 2**24).data); os.close(fd); return os.unlink(source)",

@@ -10,8 +10,10 @@ from types import TracebackType
 from typing import Any, ClassVar, Final
 from unittest import mock
 
-from petfleet import FleetStore, batching, calls, disk, lock
-from petfleet.bucket import Bucket
+from petfleet import FleetStore
+from petfleet._backends.files import disk, lock
+from petfleet._backends.objects.bucket import Bucket
+from petfleet._commit import group_commit, user_queue
 from tests.gate import Gate
 
 BEFORE_TAKEN: Final = ("enqueued", "refused", "waiting")
@@ -49,14 +51,14 @@ class Held:
     def __enter__(self) -> Held:
         self._hook_entrance()
         if self.point in ("committed", "posted"):
-            post = calls.post
+            post = user_queue.post
 
-            def gated(posted: list[calls.PendingCall]) -> None:
+            def gated(posted: list[user_queue.PendingCall]) -> None:
                 self._stop.hold()
                 post(posted)
                 self.posted.set()
 
-            self._hooks.enter_context(mock.patch("petfleet.batching.post", gated))
+            self._hooks.enter_context(mock.patch("petfleet._commit.group_commit.post", gated))
         elif self.point != "enqueued":
             self._hook_stop()
         return self
@@ -94,7 +96,7 @@ class Held:
         self._stop.open()
 
     def _hook_entrance(self) -> None:
-        self._hook(batching.Batching, "_try", before=self._entrance)
+        self._hook(group_commit.Batching, "_try", before=self._entrance)
 
     def _hook_stop(self) -> None:
         if self.point == "refused":
@@ -148,9 +150,9 @@ class HeldRequest(Held):
 
     def _hook_stop(self) -> None:
         if self.point == "refused":
-            self._hook(batching.Batching, "_refused", before=self._stop)
+            self._hook(group_commit.Batching, "_refused", before=self._stop)
         elif self.point == "taken":
-            self._hook(batching.Batching, "_take", after=self._stop)
+            self._hook(group_commit.Batching, "_take", after=self._stop)
         elif self.point == "put":
             self._hook(Bucket, "put", before=self._stop)
         elif self.point == "answered":

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import FleetFormatError, FleetStore, UnconfirmedCommitError, disk, dumps, fleet_path
+from petfleet import FleetFormatError, FleetStore, UnconfirmedCommitError, dumps, fleet_path
+from petfleet._backends.files import disk
 from tests.behaviour.test_batches import MIRA, kinds, together
 from tests.conftest import pet
 

@@ -200,7 +200,7 @@ def test_earlier_revision(tmp_path: Path) -> None:
             asyncio.run(peer.open())
             again = importlib.import_module("petfleet")
             assert again.__file__ is not None
-            return [Path(module.__file__ or "").parent for module in (again, sys.modules[petfleet.PetFleet.__module__])]
+            return [Path(module.__file__ or "").parent for module in (again, sys.modules["petfleet._store"])]
 
         for name, source in (("petfleet", here), ("petfleet, abc1234", earlier.source / "petfleet")):
             peer = deployments.deploy(name).peer

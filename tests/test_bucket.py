@@ -14,8 +14,17 @@ from typing import Any
 
 import pytest
 
-from petfleet import ObjectBackend, bucket
-from petfleet.bucket import Bucket, ConflictError, Listed, UnansweredError, UnchangedError, UnsentError, Version
+from petfleet import ObjectBackend
+from petfleet._backends.objects import bucket
+from petfleet._backends.objects.bucket import (
+    Bucket,
+    ConflictError,
+    Listed,
+    UnansweredError,
+    UnchangedError,
+    UnsentError,
+    Version,
+)
 from tests.conftest import wait_until
 from tests.weed import Weed
 

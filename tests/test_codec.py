@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import tomli_w
 
-from petfleet import FleetFormatError, PetFleet, PetHandle, codec, dumps, loads
-from petfleet.changes import Change, Kind, apply
-from petfleet.state import State
+from petfleet import FleetFormatError, PetFleet, PetHandle, dumps, loads
+from petfleet._backends.state import State
+from petfleet._commit.change import Change, Kind, apply
+from petfleet._toml import decode, encode, limits
 from tests.conftest import pet
 
 MIRA = PetHandle("mira", "friend", "pets/mira.toml", 7)
@@ -24,7 +25,7 @@ ONE = HEAD + BLOCK
 
 def written(fleet: PetFleet) -> str:
     """Return what a commit writes, without the look at the whole that dumps and each commit take."""
-    return codec.pieces(fleet).text()
+    return encode.pieces(fleet).text()
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -146,9 +147,9 @@ def test_too_large_to_write(write: Callable[[PetFleet], object], monkeypatch: py
     """A fleet whose text has more bytes than a file may have is refused, one that just fits is written."""
     fleet = PetFleet("ada", [pet("é" * 100)])
     size = len(dumps(fleet).encode())
-    monkeypatch.setattr(codec, "MOST_BYTES", size)
+    monkeypatch.setattr(limits, "MAX_BYTES", size)
     assert write(fleet)
-    monkeypatch.setattr(codec, "MOST_BYTES", size - 1)
+    monkeypatch.setattr(limits, "MAX_BYTES", size - 1)
     with pytest.raises(ValueError, match=rf"^the fleet of user ada cannot be stored: .*{size} bytes"):
         write(fleet)
 
@@ -173,10 +174,10 @@ def test_a_wrong_block_is_not_written(
     write: Callable[[PetFleet], object], handle: PetHandle, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should the writer ever write a pet wrongly, the call fails instead."""
-    good = codec._render_block
+    good = encode._render_block
     old, _, new = wrong.partition("->")
     for render in ("_render_block", "_quoted"):
-        monkeypatch.setattr(codec, render, lambda handle: good(handle).replace(old, new))
+        monkeypatch.setattr(encode, render, lambda handle: good(handle).replace(old, new))
     with pytest.raises(ValueError, match=r"^the fleet of user ada cannot be stored: ") as caught:
         write(PetFleet("ada", [PetHandle("nova", "friend", "pets", 1), unwritten(handle)]))
     assert not isinstance(caught.value, FleetFormatError)
@@ -216,16 +217,16 @@ def test_a_wrong_string_is_not_written(
     write: Callable[[PetFleet], object], fleet: PetFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should a name ever be written wrongly, the call fails instead."""
-    good = codec._string
-    monkeypatch.setattr(codec, "_string", lambda value: good(value.strip()))
+    good = encode._string
+    monkeypatch.setattr(encode, "_string", lambda value: good(value.strip()))
     with pytest.raises(ValueError, match=r"reads back differently$"):
         write(fleet)
 
 
 def test_a_wrong_text_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where each piece was checked, dumps returns only a text that means the fleet as a whole."""
-    good = codec._render(PetFleet("ada", [MIRA]), None)
-    monkeypatch.setattr(codec, "_render", lambda fleet, before: good)
+    good = encode._render(PetFleet("ada", [MIRA]), None)
+    monkeypatch.setattr(encode, "_render", lambda fleet, before: good)
     assert dumps(PetFleet("ada", [MIRA])) == ONE
     for fleet in (PetFleet("ada", [MIRA, MIRA]), PetFleet("ada"), PetFleet("eve", [MIRA])):
         with pytest.raises(ValueError, match=r"cannot be stored: its TOML text reads back differently$"):
@@ -262,13 +263,13 @@ def test_each_wrong_text_is_noticed(fleet: PetFleet, wrong: str, carried: bool) 
     text = dumps(PetFleet(fleet.user_id, map(unwritten, fleet.pets), fleet.active_pet, fleet.extra))
     if carried:
         dumps(fleet)
-    codec.confirm(text, fleet)
+    encode.confirm(text, fleet)
     for change in wrong.split("|"):
         old, _, new = change.partition("->")
         assert old in text
         text = text.replace(old, new, 1)
     with pytest.raises(ValueError, match=r"^the fleet of user ada cannot be stored: "):
-        codec.confirm(text, fleet)
+        encode.confirm(text, fleet)
 
 
 def test_a_text_of_pieces_that_were_checked_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,17 +277,17 @@ def test_a_text_of_pieces_that_were_checked_is_not_parsed(monkeypatch: pytest.Mo
     fleet = PetFleet("ada", [MIRA, pet("b"), PetHandle("c\n", "r", "m", 1, {"x": 1})], "mira")
     text = dumps(fleet)
     parsed: list[str] = []
-    read = codec.loads
+    read = decode.loads
 
     def noted(text: str) -> PetFleet:
         parsed.append(text)
         return read(text)
 
-    monkeypatch.setattr(codec, "loads", noted)
+    monkeypatch.setattr(encode, "loads", noted)
     for whole in (fleet, PetFleet("ada"), PetFleet("ada", [], "mira")):
         assert dumps(whole)
     assert parsed == []
-    codec.confirm(text, PetFleet("ada", map(unwritten, fleet.pets), "mira"))
+    encode.confirm(text, PetFleet("ada", map(unwritten, fleet.pets), "mira"))
     assert parsed == [text]
     assert dumps(EXTRA) == parsed[-1]
 
@@ -311,26 +312,26 @@ def test_the_head_of_another_fleet_is_not_taken_over(fleet: PetFleet) -> None:
         before.active_pet if fleet.active_pet == "mira" else fleet.active_pet,
         fleet.extra or before.extra,
     )
-    assert codec.pieces(fleet, (before, codec.pieces(before))).text() == dumps(fleet)
+    assert encode.pieces(fleet, (before, encode.pieces(before))).text() == dumps(fleet)
 
 
 def test_a_text_is_written_again_only_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fleet's head is made anew only where it differs, and a pet's text only if the pet carries none."""
     before = PetFleet("ada", [unwritten(MIRA), pet("b")], "mira", {"x": 1})
-    pieces = codec.pieces(before)
+    pieces = encode.pieces(before)
     heads: list[PetFleet] = []
-    render = codec._render_head
+    render = encode._render_head
 
     def noted(fleet: PetFleet) -> tuple[str, str, bool]:
         heads.append(fleet)
         return render(fleet)
 
-    monkeypatch.setattr(codec, "_render_head", noted)
+    monkeypatch.setattr(encode, "_render_head", noted)
     same_head = before.with_last_active("b", 5)
-    assert codec.pieces(same_head, (before, pieces)).head == pieces.head
+    assert encode.pieces(same_head, (before, pieces)).head == pieces.head
     assert heads == []
     for other in (before.with_active("b"), PetFleet("eve", before.pets, "mira", before.extra)):
-        assert codec.pieces(other, (before, pieces)).head != pieces.head
+        assert encode.pieces(other, (before, pieces)).head != pieces.head
         assert heads.pop() is other
 
 
@@ -338,7 +339,7 @@ def test_a_change_of_a_fleet_too_large_to_write_may_make_it_small_enough(monkeyp
     """What could not be written has no pieces to share, and the change is written whole."""
     small = PetFleet("ada", [MIRA])
     large = PetFleet(small.user_id, [MIRA, pet("é" * 100)], None, small.extra)
-    monkeypatch.setattr(codec, "MOST_BYTES", len(dumps(large).encode()) - 1)
+    monkeypatch.setattr(limits, "MAX_BYTES", len(dumps(large).encode()) - 1)
     change = Change(lambda fleet: fleet and fleet.without_pet("é" * 100), Kind.CHANGE)
     before = State(large)
     after, first = apply([change], before)
@@ -352,7 +353,7 @@ def test_a_change_makes_only_what_it_changed_anew(monkeypatch: pytest.MonkeyPatc
     """The head of the fleet before is that of the fleet after it, as long as they share it."""
     before = State(PetFleet("ada", [MIRA], None, {"x": 1}))
     assert before.pieces is not None
-    monkeypatch.setattr(codec, "_render_head", lambda fleet: pytest.fail("the head was made anew"))
+    monkeypatch.setattr(encode, "_render_head", lambda fleet: pytest.fail("the head was made anew"))
     change = Change(lambda fleet: fleet and fleet.with_last_active("mira", 8), Kind.CHANGE)
     after, _ = apply([change], before)
     assert change.error is None
@@ -514,16 +515,16 @@ def test_only_text_is_read(text: Any) -> None:
 def test_too_large_to_read(text: str | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A text of more bytes than a file may have is refused unread, one that just fits is read."""
     size = len(ONE) + 4
-    monkeypatch.setattr(codec, "MOST_BYTES", size)
+    monkeypatch.setattr(limits, "MAX_BYTES", size)
     assert loads(text) == loads(ONE)
-    monkeypatch.setattr(codec, "MOST_BYTES", size - 1)
+    monkeypatch.setattr(limits, "MAX_BYTES", size - 1)
     with pytest.raises(FleetFormatError, match=rf"^fleet text: expected at most {size - 1} bytes, not {size}$"):
         loads(text)
 
 
 def test_the_size_limit() -> None:
     """A file may have 16 MiB."""
-    assert codec.MOST_BYTES == 16 * 1024 * 1024
+    assert limits.MAX_BYTES == 16 * 1024 * 1024
 
 
 @pytest.mark.parametrize("text", [ONE, HEAD + "pets = []\n", "# mine\n\n" + ONE], ids=["block", "empty", "comment"])
@@ -558,4 +559,4 @@ def test_another_users_fleet(text: str) -> None:
 )
 def test_user_id_in(data: str | bytes, user_id: str | None) -> None:
     """The user_id of a broken text is told wherever it stands in a part that can be read."""
-    assert codec.user_id_in(data if isinstance(data, bytes) else data.encode()) == user_id
+    assert decode.user_id_in(data if isinstance(data, bytes) else data.encode()) == user_id

@@ -14,9 +14,10 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petfleet import FleetFormatError, PetFleet, PetHandle, codec, dumps, loads
-from petfleet.extra import same
-from petfleet.fleet import FLEET_KEYS, HANDLE_KEYS
+from petfleet import FleetFormatError, PetFleet, PetHandle, dumps, loads
+from petfleet._model.extra import same
+from petfleet._model.fleet import FLEET_KEYS, HANDLE_KEYS
+from petfleet._toml import decode, encode, layout
 
 # --- round trips -----------------------------------------------------------------------------------------------------
 
@@ -76,7 +77,7 @@ def test_round_trip(fleet: PetFleet) -> None:
         assert isinstance(back, PetFleet)
         assert same_fleet(back, fleet)
         assert dumps(back) == text
-    assert codec.pieces(fleet).text() == dumps(fleet) == text
+    assert encode.pieces(fleet).text() == dumps(fleet) == text
 
 
 FEW = st.sampled_from(["a", "b", 'c"', "d\n", "é"])
@@ -125,11 +126,11 @@ def changed(draw: st.DrawFn, fleet: PetFleet) -> PetFleet:
 @given(SIMILAR | FLEETS, st.data())
 def test_what_another_fleet_is_made_of_changes_nothing(before: PetFleet, data: st.DataObject) -> None:
     """Whatever two fleets share, the text is the same as without the other one, and means the fleet."""
-    pieces = codec.pieces(before)
+    pieces = encode.pieces(before)
     fleet = data.draw(SIMILAR | changed(before))
-    with_help = codec.pieces(fleet, (before, pieces))
-    without = codec.pieces(pickle.loads(pickle.dumps(fleet)))
-    assert with_help == without == codec.pieces(fleet)
+    with_help = encode.pieces(fleet, (before, pieces))
+    without = encode.pieces(pickle.loads(pickle.dumps(fleet)))
+    assert with_help == without == encode.pieces(fleet)
     assert with_help.text() == dumps(fleet)
     assert same_fleet(loads(with_help.text()), fleet)
     assert (with_help == pieces) == (dumps(fleet) == dumps(before))
@@ -139,7 +140,7 @@ def test_what_another_fleet_is_made_of_changes_nothing(before: PetFleet, data: s
 @given(TEXTS)
 def test_string(text: str) -> None:
     """A text is quoted exactly as tomli_w quotes it."""
-    assert f"x = {codec._string(text)}\n" == tomli_w.dumps({"x": text})
+    assert f"x = {encode._string(text)}\n" == tomli_w.dumps({"x": text})
 
 
 # --- both ways of reading agree --------------------------------------------------------------------------------------
@@ -156,13 +157,13 @@ def verdict(text: str) -> PetFleet | str:
 def full(text: str) -> PetFleet | str:
     """Return the verdict of the full parser."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "_parse_blocks", lambda source: None)
+        patch.setattr(decode, "_parse_blocks", lambda source: None)
         return verdict(text)
 
 
 def check_agreement(text: str) -> None:
     expected = full(text)
-    codec._handles.clear()
+    layout.block_cache.clear()
     for memory in ("cold", "warm"):
         found = verdict(text)
         if isinstance(expected, str) or isinstance(found, str):
@@ -322,7 +323,7 @@ OWN_LAYOUT = {
 def test_own_layout_needs_no_full_parse(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A text in the layout that petfleet writes is read block by block."""
     expected = full(text)
-    monkeypatch.setattr(codec, "_parse_document", lambda source: pytest.fail("the full parser was called"))
+    monkeypatch.setattr(decode, "_parse_document", lambda source: pytest.fail("the full parser was called"))
     assert loads(text) == expected
 
 
@@ -333,7 +334,7 @@ def test_a_changed_pet_costs_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     changed = fleet.with_last_active("7\n", 77)
     parsed: list[str] = []
     made: list[str] = []
-    parse, make = tomllib.loads, codec._render_block
+    parse, make = tomllib.loads, encode._render_block
 
     def parsing(block: str) -> dict[str, Any]:
         parsed.append(block)
@@ -344,7 +345,7 @@ def test_a_changed_pet_costs_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
         return make(handle)
 
     monkeypatch.setattr(tomllib, "loads", parsing)
-    monkeypatch.setattr(codec, "_render_block", making)
+    monkeypatch.setattr(encode, "_render_block", making)
     assert loads(text) == fleet
     assert not parsed
     assert loads(dumps(changed)) == changed
@@ -354,8 +355,8 @@ def test_a_changed_pet_costs_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unknown_keys_are_not_shared() -> None:
     """Blocks with unknown keys stay out of the memory: their size is not known from their text."""
-    codec._handles.clear()
+    layout.block_cache.clear()
     loads(ONE + "x = 1\n")
-    assert len(codec._handles) == 0
+    assert len(layout.block_cache) == 0
     loads(ONE)
-    assert len(codec._handles) == 1
+    assert len(layout.block_cache) == 1

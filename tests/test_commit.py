@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import PetFleet, disk, dumps
-from petfleet.changes import Change, Kind, carry_out
-from petfleet.files import FileBackend
+from petfleet import PetFleet, dumps
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Change, Kind, carry_out
 from tests.committing import CLEAN, FLEET, LOCK, WRITING, add, commit, delete, load, names
 from tests.conftest import pet
 from tests.recording import RecordingOS

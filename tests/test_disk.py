@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from petfleet import FleetFormatError, disk
+from petfleet import FleetFormatError
+from petfleet._backends.files import disk
 from tests.conftest import Clock, wait_until
 
 

@@ -19,9 +19,9 @@ from petfleet import (
     PetFleet,
     PetNotInFleetError,
     UnconfirmedCommitError,
-    errors,
 )
-from petfleet.errors import own_copy
+from petfleet._model import errors
+from petfleet._model.errors import own_copy
 from tests.conftest import pet
 
 FLEET = PetFleet("ada", [pet("mira", extra={"colour": "red"})], "mira")

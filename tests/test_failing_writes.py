@@ -11,9 +11,11 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from petfleet import FleetFormatError, FleetStore, PetFleet, UnconfirmedCommitError, codec, dumps, loads, lock
-from petfleet.changes import Change, Kind
-from petfleet.files import FileBackend
+from petfleet import FleetFormatError, FleetStore, PetFleet, UnconfirmedCommitError, dumps, loads
+from petfleet._backends.files import lock
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Change, Kind
+from petfleet._toml import encode, limits
 from tests.committing import FLEET, LOCK, add, attempt, commit, delete, leave_dead_writer, load, marker, names
 from tests.conftest import pet
 from tests.recording import RecordingOS, refuse
@@ -192,8 +194,8 @@ def test_what_is_about_to_be_written_is_parsed_back(
     """A text that means something else is never written."""
     commit(backend, add("mira"))
     before = path.read_bytes()
-    text = codec.Pieces.text
-    monkeypatch.setattr(codec.Pieces, "text", lambda pieces: text(pieces).replace("otto", "0tto"))
+    text = encode.Pieces.text
+    monkeypatch.setattr(encode.Pieces, "text", lambda pieces: text(pieces).replace("otto", "0tto"))
     with pytest.raises(ValueError, match="reads back differently"):
         commit(backend, add("otto"))
     assert path.read_bytes() == before
@@ -284,7 +286,7 @@ def test_a_fleet_too_large_in_our_own_layout_can_be_made_smaller(
 ) -> None:
     """Read in a tighter layout of someone else's, it loads; what is still too large fails that call alone."""
     handle = 'pet_name="a",role="r",manifest_path="m",last_active=1'
-    monkeypatch.setattr(codec, "MOST_BYTES", 150)
+    monkeypatch.setattr(limits, "MAX_BYTES", 150)
     path.parent.mkdir(parents=True)
     path.write_text(f'user_id="u"\npets=[{{{handle}}},{{{handle}}}]\n')
     loaded = commit(backend, load, Kind.READ)

@@ -20,8 +20,9 @@ from typing import Any
 import filelock
 import pytest
 
-from petfleet import FleetStore, disk, lock
-from petfleet.calls import UserQueue
+from petfleet import FleetStore
+from petfleet._backends.files import disk, lock
+from petfleet._commit.user_queue import UserQueue
 from tests.calls import ALL
 from tests.children import CHANGES, in_fork, lock_descriptors, names, program, start_fork
 from tests.conftest import pet

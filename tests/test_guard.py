@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import disk
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
 from petfleet._util import runtime
-from petfleet.files import FileBackend
 from tests.conftest import BlockingCallError
 
 pytestmark = pytest.mark.anyio

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import disk
-from petfleet.files import FileBackend
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
 from tests.calls import entries
 from tests.committing import add, commit, delete, leave_dead_writer, load
 from tests.proof import means

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import FleetStore, PetFleet, disk, dumps, fleet_path, loads
-from petfleet.files import FileBackend
+from petfleet import FleetStore, PetFleet, dumps, fleet_path, loads
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
 from tests.broken import refuse
 from tests.calls import ALL, CAREFUL, LOCKED, OVERWRITE, entries
 from tests.committing import add, commit, leave_dead_writer, load

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from petfleet import FleetFormatError, PetFleet, PetHandle, codec, dumps, loads, toml
+from petfleet import FleetFormatError, PetFleet, PetHandle, dumps, loads
+from petfleet._toml import decode, encode, limits
 
 HEAD = 'user_id = "ada"\n'
 BLOCK = '\n[[pets]]\npet_name = "a"\nrole = "r"\nmanifest_path = "m"\nlast_active = 7\n'
@@ -83,7 +84,7 @@ def test_user_id_is_told_unparsed(line: str, expected: str, monkeypatch: pytest.
         return never_parse(part) if len(part) > 300 else tomllib.loads(part)
 
     monkeypatch.setitem(sys.modules, "tomllib", type("Parser", (), {"loads": staticmethod(parse)}))
-    assert codec.user_id_in(PLACES["no pets"](line).encode()) in ("ada", None)
+    assert decode.user_id_in(PLACES["no pets"](line).encode()) in ("ada", None)
 
 
 ALLOWED = {
@@ -138,11 +139,11 @@ LIGHT = {
 @pytest.fixture
 def _low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that small texts reach."""
-    monkeypatch.setattr(toml, "LIGHTEST_HEAVY", 1000)
-    monkeypatch.setattr(toml, "_MOST_TABLES", 1000)
-    monkeypatch.setattr(toml, "_MOST_PARTS", 1000)
-    monkeypatch.setattr(toml, "_MOST_VALUES", 2000)
-    monkeypatch.setattr(toml, "_MOST_STEPS", 25_000)
+    monkeypatch.setattr(limits, "LIGHTEST_HEAVY", 1000)
+    monkeypatch.setattr(limits, "_MAX_TABLES", 1000)
+    monkeypatch.setattr(limits, "_MAX_PARTS", 1000)
+    monkeypatch.setattr(limits, "_MAX_VALUES", 2000)
+    monkeypatch.setattr(limits, "_MAX_STEPS", 25_000)
 
 
 @pytest.mark.usefixtures("_low_limits")
@@ -162,7 +163,7 @@ def test_too_many_to_be_parsed(
     with pytest.raises(FleetFormatError) as caught:
         loads(text)
     assert caught.value.expected.startswith(expected)
-    assert codec.user_id_in(text.encode()) in ("ada", None)
+    assert decode.user_id_in(text.encode()) in ("ada", None)
 
 
 @pytest.mark.usefixtures("_low_limits")
@@ -180,7 +181,7 @@ def test_many_light_pets_that_are_heavy_together(item: object) -> None:
     light = [PetHandle(f"pet-{n}", "r", "m", 1, {"x": [item] * 400}) for n in range(3)]
     assert loads(dumps(PetFleet("ada", light[:2]))) == PetFleet("ada", light[:2])
     dumps(PetFleet("ada", light[2:]))
-    for write in (dumps, codec.pieces):
+    for write in (dumps, encode.pieces):
         with pytest.raises(
             ValueError, match=r"^the fleet of user ada cannot be stored: .* at most 1000 tables"
         ) as caught:
@@ -195,16 +196,16 @@ def test_a_long_key_above_many_tables_is_not_written_with_each(
     monkeypatch: pytest.MonkeyPatch, keys: int, count: int
 ) -> None:
     """The text of unknown tables may be the square of what was read: it is given up where a file would end."""
-    monkeypatch.setattr(codec, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(limits, "MAX_BYTES", 100_000)
     written = 0
-    write = codec._Bounded.write
+    write = encode._Bounded.write
 
-    def counting(self: codec._Bounded, chunk: bytes) -> int:
+    def counting(self: encode._Bounded, chunk: bytes) -> int:
         nonlocal written
         written += len(chunk)
         return write(self, chunk)
 
-    monkeypatch.setattr(codec._Bounded, "write", counting)
+    monkeypatch.setattr(encode._Bounded, "write", counting)
     tables = "".join(f"n{n}.x = {{}}\n" for n in range(count))
     fleet = loads(f"{HEAD}pets = []\n" + "".join(f"[{'k' * 10_000}{number}]\n{tables}" for number in range(keys)))
     with pytest.raises(ValueError, match=r"^the fleet of user ada cannot be stored: its unknown tables take more than"):
@@ -263,7 +264,7 @@ def test_junk(start: str, junk: str) -> None:
     """Long junk of any kind ends in the usual error, and within the time that any test has."""
     with pytest.raises(FleetFormatError):
         loads(start + junk)
-    assert codec.user_id_in((start + junk).encode()) in ("ada", None)
+    assert decode.user_id_in((start + junk).encode()) in ("ada", None)
 
 
 DEEP = "{" + "{".join(".".join("a" * 99) + " = " for _ in range(50)) + "{}" + "}" * 50
@@ -291,4 +292,4 @@ def test_a_parser_that_gives_up(place: Callable[[str], str], monkeypatch: pytest
     monkeypatch.setattr(tomllib, "loads", give_up)
     with pytest.raises(FleetFormatError, match=r"^fleet text: expected less deeply nested TOML$"):
         loads(text)
-    assert codec.user_id_in(text.encode()) is None
+    assert decode.user_id_in(text.encode()) is None

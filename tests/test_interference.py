@@ -12,11 +12,12 @@ from typing import Any
 import filelock
 import pytest
 
-from petfleet import PetFleet, disk, dumps, loads, lock
-from petfleet.backend import OvertakenError
-from petfleet.changes import Change, Kind, carry_out
-from petfleet.files import FileBackend
-from petfleet.lock import UserLock
+from petfleet import PetFleet, dumps, loads
+from petfleet._backends.files import disk, lock
+from petfleet._backends.files.backend import FileBackend
+from petfleet._backends.files.lock import UserLock
+from petfleet._backends.protocol import OvertakenError
+from petfleet._commit.change import Change, Kind, carry_out
 from tests.committing import LOCK, add, attempt, commit, delete, leave_dead_writer, load, names
 from tests.conftest import pet
 

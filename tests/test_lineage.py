@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petfleet.lineage import _MOST, Lineage, Writer, followed, happened
+from petfleet._backends.objects.lineage import _MOST, Lineage, Writer, followed, happened
 
 A, B, C = Writer(), Writer(), Writer()
 ID = "0123456789ab-1"

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
-from petfleet import disk, lock
-from petfleet.backend import Holder
-from petfleet.lock import Marker, UserLock, holder
+from petfleet._backends.files import disk, lock
+from petfleet._backends.files.lock import Marker, UserLock, holder
+from petfleet._backends.protocol import Holder
 
 
 @pytest.fixture

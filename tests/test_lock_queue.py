@@ -15,12 +15,13 @@ import anyio.to_thread
 import pytest
 from anyio.abc import TaskGroup
 
-from petfleet import FleetStore, LockTimeoutError, PetFleet, lock_queue, statistics
+from petfleet import FleetStore, LockTimeoutError, PetFleet
+from petfleet._backends.protocol import OvertakenError
+from petfleet._commit import lock_queue, statistics
+from petfleet._commit.change import Kind
+from petfleet._commit.group_commit import Batching
+from petfleet._commit.user_queue import UserQueue
 from petfleet._util import runtime
-from petfleet.backend import OvertakenError
-from petfleet.batching import Batching
-from petfleet.calls import UserQueue
-from petfleet.changes import Kind
 from tests.children import names, program
 from tests.conftest import pet, until
 from tests.fake_backend import FakeBackend, FakeCommit, load

@@ -21,10 +21,12 @@ import anyio.to_thread
 import filelock
 import pytest
 
-from petfleet import FleetStore, LockTimeoutError, PetFleet, lock, timeouts
+from petfleet import FleetStore, LockTimeoutError, PetFleet
+from petfleet._backends.files import lock
+from petfleet._backends.protocol import Holder, OvertakenError
+from petfleet._commit import timeouts
+from petfleet._commit.group_commit import Batching
 from petfleet._util import runtime
-from petfleet.backend import Holder, OvertakenError
-from petfleet.batching import Batching
 from tests.children import names, program
 from tests.conftest import pet, until, wait_until
 from tests.fake_backend import FakeBackend, FakeCommit, load
@@ -363,7 +365,7 @@ async def test_an_error_of_the_lock_call_reaches_a_waiting_call(root: Path, monk
         raise OSError(errno.ENOLCK, "No locks available")
 
     with held_elsewhere(root):
-        monkeypatch.setattr("petfleet.lock.fcntl", mock.Mock(flock=broken, LOCK_EX=fcntl.LOCK_EX))
+        monkeypatch.setattr("petfleet._backends.files.lock.fcntl", mock.Mock(flock=broken, LOCK_EX=fcntl.LOCK_EX))
         with pytest.raises(OSError, match="No locks") as caught:
             await store.add("user", pet("second"))
     assert caught.value.errno == errno.ENOLCK

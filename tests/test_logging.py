@@ -15,7 +15,8 @@ import anyio.lowlevel
 import pytest
 from filelock import FileLock
 
-from petfleet import FleetStore, PetFleet, disk, fleet_path
+from petfleet import FleetStore, PetFleet, fleet_path
+from petfleet._backends.files import disk
 from petfleet._util import runtime
 from tests.behaviour.test_logging import said
 from tests.conftest import Clock, pet
@@ -23,7 +24,8 @@ from tests.conftest import Clock, pet
 KILLED_WRITER = """
 import os, signal, sys
 import anyio
-from petfleet import FleetStore, PetHandle, disk
+from petfleet import FleetStore, PetHandle
+from petfleet._backends.files import disk
 
 
 def rename(source, target):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petfleet.memory import Memory
+from petfleet._util.cache import Memory
 
-MOST_ENTRIES, MOST_BYTES = 6, 100
+MAX_ENTRIES, MAX_BYTES = 6, 100
 
 
 def memory() -> Memory[str, object]:
-    return Memory(MOST_ENTRIES, MOST_BYTES)
+    return Memory(MAX_ENTRIES, MAX_BYTES)
 
 
 def test_remembers() -> None:
@@ -40,7 +40,7 @@ def test_forgets_what_was_not_used() -> None:
     known = memory()
     for number in range(100):
         known.put(str(number), number, 1)
-        assert len(known) <= MOST_ENTRIES
+        assert len(known) <= MAX_ENTRIES
     assert known.get("0") is None
     assert known.get("99") == 99
 
@@ -78,10 +78,10 @@ def test_too_large_to_remember() -> None:
     known = memory()
     known.put("a", 1, 1)
     known.put("b", 2, 1)
-    known.put("a", 3, MOST_BYTES // 2 + 1)
+    known.put("a", 3, MAX_BYTES // 2 + 1)
     assert known.get("a") is None
     assert known.get("b") == 2
-    known.put("a", 3, MOST_BYTES // 2)
+    known.put("a", 3, MAX_BYTES // 2)
     assert known.get("a") == 3
 
 
@@ -141,6 +141,6 @@ def test_never_stale_and_never_too_large(steps: list[tuple[str, str, int]]) -> N
             last.pop(key, None)
         # Looked at from outside: reading through get() would itself move entries.
         held = known._old | known._young
-        assert len(held) == len(known) <= MOST_ENTRIES
+        assert len(held) == len(known) <= MAX_ENTRIES
         assert all(last[key] == entry for key, entry in held.items())
-        assert sum(size for generation in (known._old, known._young) for _, size in generation.values()) <= MOST_BYTES
+        assert sum(size for generation in (known._old, known._young) for _, size in generation.values()) <= MAX_BYTES

@@ -33,21 +33,25 @@ def test_no_two_mutants_are_the_same() -> None:
 @pytest.mark.parametrize("found", ["no such text", "os"])
 def test_a_mutant_that_no_longer_applies_is_an_error(tmp_path: Path, found: str) -> None:
     """Neither a text that is gone nor one that stands in several places can be taken out."""
-    outcome = runner.try_one(Mutant("any", "disk.py", found, "", "test_layout.py"), tmp_path / "place")
+    outcome = runner.try_one(Mutant("any", "_backends/files/disk.py", found, "", "test_layout.py"), tmp_path / "place")
     assert outcome.wrong is not None
-    assert re.fullmatch(r"no longer applies: disk\.py has its text \d+ times", outcome.wrong)
+    assert re.fullmatch(r"no longer applies: _backends/files/disk\.py has its text \d+ times", outcome.wrong)
 
 
 def test_a_mutant_that_its_test_does_not_notice_is_not_caught(tmp_path: Path) -> None:
     """A change that changes nothing stays green."""
     text = '"""Fleets in files: one commit'
-    outcome = runner.try_one(Mutant("any", "files.py", text, text + "!", "test_guard.py"), tmp_path / "place")
+    outcome = runner.try_one(
+        Mutant("any", "_backends/files/backend.py", text, text + "!", "test_guard.py"), tmp_path / "place"
+    )
     assert outcome.wrong == "its test stays green"
 
 
 def test_a_test_that_cannot_run_is_no_verdict(tmp_path: Path) -> None:
     """A mutant that cannot be imported, or a test that is not there, catches nothing."""
     text = '"""Fleets in files: one commit'
-    outcome = runner.try_one(Mutant("any", "files.py", text, text, "test_guard.py::test_gone"), tmp_path / "place")
+    outcome = runner.try_one(
+        Mutant("any", "_backends/files/backend.py", text, text, "test_guard.py::test_gone"), tmp_path / "place"
+    )
     assert outcome.wrong is not None
     assert outcome.wrong.startswith("its test could not run:")

@@ -11,16 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from petfleet import (
-    InvalidNameError,
-    PetFleet,
-    dumps,
-    fleet_path,
-    loads,
-    names,
-    per_pet_memory_key,
-    shared_memory_key,
-)
+from petfleet import InvalidNameError, PetFleet, dumps, fleet_path, loads, per_pet_memory_key, shared_memory_key
+from petfleet._model import names
 
 CALLS: list[Callable[[str], object]] = [
     lambda user_id: fleet_path(user_id, "root"),

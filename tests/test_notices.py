@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 from watchfiles import _rust_notify
 
-from petfleet import FleetStore, codec, disk, notices, watching
-from petfleet.files import FileBackend
-from petfleet.fleet import PetFleet
-from petfleet.layout import Place
-from petfleet.notices import Notices
-from petfleet.reading import sign
+from petfleet import FleetStore, _watch
+from petfleet._backends.files import disk, inotify
+from petfleet._backends.files.backend import FileBackend
+from petfleet._backends.files.inotify import Notices
+from petfleet._backends.files.paths import Place
+from petfleet._backends.files.reader import sign
+from petfleet._model.fleet import PetFleet
+from petfleet._toml import encode
 from tests.conftest import pet, wait_until
 from tests.watched import Deaf, is_armed, only_looks, only_told, shown, shows
 
@@ -30,7 +32,7 @@ REAL = _rust_notify.RustNotify
 def put(path: Path, name: str) -> None:
     """Write a fleet of one pet in place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(codec.dumps(PetFleet("u", [pet(name)])), encoding="utf-8")
+    path.write_text(encode.dumps(PetFleet("u", [pet(name)])), encoding="utf-8")
 
 
 def arming(monkeypatch: pytest.MonkeyPatch, arm: Callable[..., Any]) -> None:
@@ -87,7 +89,7 @@ async def test_a_notifier_that_breaks_is_replaced(
         wait_until(lambda: Broken.made > 1)
         put(path, "mira")
         await shows(watch, "mira")
-        assert Broken.made <= store._watching._turn * notices._MOST_TRIES
+        assert Broken.made <= store._watching._turn * inotify._MAX_TRIES
     assert "error in underlying watcher" in caplog.text
 
 
@@ -156,7 +158,7 @@ async def test_what_changes_right_after_a_look_is_told(
                 put(path, late.pop())
             return found
 
-    watching_ = watching.Watching(Changing(str(root)))
+    watching_ = _watch.Watching(Changing(str(root)))
     async with aclosing(watching_.watch("u")) as watch, aclosing(watching_.watch("other")) as other:
         if user == "u":
             late.append("mira")
@@ -179,7 +181,7 @@ def test_arming_ends_though_directories_come_and_go(root: Path, monkeypatch: pyt
     numbers = itertools.count()
     monkeypatch.setattr(seen, "_directories", lambda: {"/": (0, next(numbers))})
     seen.arm(["u"])
-    assert Restless.made == notices._MOST_TRIES
+    assert Restless.made == inotify._MAX_TRIES
 
 
 async def test_who_joins_while_another_user_is_told_of_is_looked_at(
@@ -211,5 +213,5 @@ def test_a_root_that_is_the_top_of_the_file_system(monkeypatch: pytest.MonkeyPat
     """Looking for the nearest directory that exists ends there, even where nothing may be looked at."""
     seen = Notices("/", threading.Event())
     assert list(seen._directories()) == ["/"]
-    monkeypatch.setattr(notices, "_directory", lambda path, follow: None)
+    monkeypatch.setattr(inotify, "_directory", lambda path, follow: None)
     assert seen._directories() == {}

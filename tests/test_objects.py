@@ -23,14 +23,14 @@ from petfleet import (
     UnconfirmedCommitError,
     dumps,
     loads,
-    notices,
 )
+from petfleet._backends.files import inotify
+from petfleet._backends.objects.backend import TOMBSTONE, TOMBSTONE_BYTES, tombstone
+from petfleet._backends.objects.bucket import Bucket, ConflictError, Found, UnansweredError, UnsentError, Version
+from petfleet._backends.objects.lineage import _MOST, Lineage, Writer
+from petfleet._backends.protocol import OvertakenError
+from petfleet._commit.change import Change, Kind, carry_out
 from petfleet._util import runtime
-from petfleet.backend import OvertakenError
-from petfleet.bucket import Bucket, ConflictError, Found, UnansweredError, UnsentError, Version
-from petfleet.changes import Change, Kind, carry_out
-from petfleet.lineage import _MOST, Lineage, Writer
-from petfleet.objects import TOMBSTONE, TOMBSTONE_BYTES, tombstone
 from tests.children import in_fork
 from tests.committing import add, attempt, commit, delete, load
 from tests.conftest import Clock, pet, wait_until
@@ -702,7 +702,7 @@ def test_an_object_that_is_no_fleet(object_home: ObjectHome, data: bytes) -> Non
 
 def test_an_object_that_is_too_large_is_not_read(object_home: ObjectHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error that tells the size, and what fits is not remembered for ever."""
-    monkeypatch.setattr("petfleet.codec.MOST_BYTES", 1000)
+    monkeypatch.setattr("petfleet._toml.limits.MAX_BYTES", 1000)
     object_home.write(b"x" * 1001, "u")
     with pytest.raises(FleetFormatError, match="at most 1000 bytes, not 1001"):
         object_home.backend().peek("u")
@@ -738,7 +738,7 @@ def test_waiting_for_notices_ends_with_the_time_or_a_call(
 ) -> None:
     """No one is ever named."""
     clock = Clock()
-    monkeypatch.setattr(notices, "time", clock)
+    monkeypatch.setattr(inotify, "time", clock)
     monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
 
     class Calls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.resources
 import inspect
 from types import ModuleType
@@ -17,11 +18,26 @@ def test_all_is_sorted() -> None:
 
 
 def test_all_is_complete() -> None:
-    """__all__ names exactly what the package holds that is neither private nor a module."""
+    """__all__ names exactly what the package holds that is neither private nor a module, however lazily."""
+    for name in petfleet._HOME:
+        getattr(petfleet, name)
+    imported = {"TYPE_CHECKING", "Any", "import_module"}
     held = {
         name for name, value in vars(petfleet).items() if not name.startswith("_") and not isinstance(value, ModuleType)
     }
-    assert held == set(petfleet.__all__)
+    assert held - imported == set(petfleet.__all__) == set(petfleet._HOME)
+
+
+def test_other_names_are_refused() -> None:
+    """As any module refuses them; dir() shows those that there are."""
+    with pytest.raises(AttributeError, match=r"^module 'petfleet' has no attribute 'Fleet'$"):
+        _ = petfleet.Fleet
+    assert {*petfleet.__all__, "__version__"} <= set(dir(petfleet))
+
+
+def test_the_version_is_the_distributions() -> None:
+    """Both are written down; neither is wrong."""
+    assert petfleet.__version__ == importlib.metadata.version("petfleet")
 
 
 def test_the_design_names() -> None:
@@ -42,6 +58,7 @@ def test_the_design_names() -> None:
         "PetHandle",
         "PetNotInFleetError",
         "UnconfirmedCommitError",
+        "Watch",
         "dumps",
         "fleet_path",
         "loads",

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import PetFleet, disk, dumps, loads
-from petfleet.changes import Kind
-from petfleet.files import FileBackend
+from petfleet import PetFleet, dumps, loads
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Kind
 from tests.committing import CLEAN, FLEET, WRITING, add, commit, delete, leave_dead_writer, load, marker, names
 from tests.conftest import pet
 from tests.recording import RecordingOS, refuse

@@ -18,16 +18,9 @@ import anyio.to_thread
 import pytest
 from filelock import FileLock
 
-from petfleet import (
-    FleetStore,
-    LockTimeoutError,
-    PetFleet,
-    disk,
-    dumps,
-    fleet_path,
-    lock,
-    lock_queue,
-)
+from petfleet import FleetStore, LockTimeoutError, PetFleet, dumps, fleet_path
+from petfleet._backends.files import disk, lock
+from petfleet._commit import lock_queue
 from tests.calls import entries
 from tests.children import names
 from tests.conftest import pet, refuse_threads, wait_until

@@ -11,11 +11,11 @@ import anyio.to_thread
 import pytest
 
 from petfleet import LockTimeoutError, PetFleet
+from petfleet._backends.protocol import OvertakenError
+from petfleet._backends.state import State
+from petfleet._commit.change import Kind
+from petfleet._commit.group_commit import Batching
 from petfleet._util import runtime
-from petfleet.backend import OvertakenError
-from petfleet.batching import Batching
-from petfleet.changes import Kind
-from petfleet.state import State
 from tests.conftest import pet, until
 from tests.fake_backend import FakeBackend, FakeCommit
 

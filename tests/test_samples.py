@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from petfleet import FleetFormatError, PetFleet, PetHandle, codec, dumps, loads
+from petfleet import FleetFormatError, PetFleet, PetHandle, dumps, loads
+from petfleet._toml import decode
 
 DATA = Path(__file__).parent / "data"
 # Texts of TOML 1.1: a tomllib that reads it accepts them.
@@ -55,7 +56,7 @@ def test_all_samples_are_there() -> None:
 def test_written(sample: dict[str, Any], fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file that the old program wrote loads as its values, by either way of reading."""
     if not fast:
-        monkeypatch.setattr(codec, "_parse_blocks", lambda source: None)
+        monkeypatch.setattr(decode, "_parse_blocks", lambda source: None)
     for content in (sample["toml"], sample["toml"].encode()):
         fleet = loads(content, user_id=sample["user_id"])
         assert fleet == fleet_of(sample["fleet"])
@@ -72,7 +73,7 @@ def test_written_again(sample: dict[str, Any]) -> None:
 def test_verdicts(sample: dict[str, Any], fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every text is read or refused as the old program does, but for what a newer TOML allows."""
     if not fast:
-        monkeypatch.setattr(codec, "_parse_blocks", lambda source: None)
+        monkeypatch.setattr(decode, "_parse_blocks", lambda source: None)
     try:
         fleet = loads(base64.b64decode(sample["toml_base64"]))
     except FleetFormatError:

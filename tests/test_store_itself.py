@@ -8,11 +8,8 @@ from typing import Any
 
 import pytest
 
-from petfleet import (
-    FleetStore,
-    PetFleet,
-    disk,
-)
+from petfleet import FleetStore, PetFleet
+from petfleet._backends.files import disk
 from tests.conftest import pet
 
 

@@ -17,9 +17,10 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from petfleet import FleetStore, PetFleet, loads, statistics
-from petfleet.batching import Batching
-from petfleet.calls import UserQueue
+from petfleet import FleetStore, PetFleet, loads
+from petfleet._commit import statistics
+from petfleet._commit.group_commit import Batching
+from petfleet._commit.user_queue import UserQueue
 from tests.conftest import pet, wait_until
 from tests.gate import Gate
 

@@ -13,10 +13,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from petfleet import FleetFormatError, FleetStore, PetFleet, codec, disk, dumps, fleet_path, loads, reading
+from petfleet import FleetFormatError, FleetStore, PetFleet, dumps, fleet_path, loads
+from petfleet._backends.files import disk, reader
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Change, Kind
+from petfleet._toml import decode
 from petfleet._util import runtime
-from petfleet.changes import Change, Kind
-from petfleet.files import FileBackend
 from tests.committing import add, attempt, commit, leave_dead_writer, load, marker, names
 from tests.conftest import Clock, pet, wait_until
 from tests.gate import Gate
@@ -48,7 +50,7 @@ class Pauses(Clock):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Pauses:
     """Put such clocks under the reading of files."""
     clock = Pauses()
-    monkeypatch.setattr(reading, "time", clock)
+    monkeypatch.setattr(reader, "time", clock)
     monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
     return clock
 
@@ -206,14 +208,14 @@ def test_a_reader_of_a_large_file_looks_a_second_time(
 ) -> None:
     """To find that its first half is no fleet took longer than the whole wait."""
     put(path, torn(dumps(BEFORE).encode()))
-    user_id_in = codec.user_id_in
+    user_id_in = decode.user_id_in
 
     def slow(data: bytes) -> str | None:
         clock.now += 1
         clock.wall += 1
         return user_id_in(data)
 
-    monkeypatch.setattr(codec, "user_id_in", slow)
+    monkeypatch.setattr(decode, "user_id_in", slow)
     clock.meanwhile = lambda number: put(path, dumps(AFTER).encode())
     assert backend.peek("u") == AFTER
 
@@ -223,13 +225,13 @@ def test_a_torn_file_that_is_gone_at_the_second_look_is_no_fleet(
 ) -> None:
     """No error tells of it."""
     put(path, torn(dumps(AFTER).encode()))
-    user_id_in = codec.user_id_in
+    user_id_in = decode.user_id_in
 
     def unlinked(data: bytes) -> str | None:
         path.unlink()
         return user_id_in(data)
 
-    monkeypatch.setattr(codec, "user_id_in", unlinked)
+    monkeypatch.setattr(decode, "user_id_in", unlinked)
     assert backend.peek("u") is None
 
 
@@ -285,8 +287,8 @@ async def test_a_pause_keeps_no_other_user_waiting(root: Path, monkeypatch: pyte
     path = fleet_path("user", root)
     whole = path.read_bytes()
     gate = Gate()
-    monkeypatch.setattr("petfleet.reading.time.sleep", gate.before(lambda seconds: None))
-    monkeypatch.setattr(reading, "_TORN_SECONDS", 3600)
+    monkeypatch.setattr("petfleet._backends.files.reader.time.sleep", gate.before(lambda seconds: None))
+    monkeypatch.setattr(reader, "_TORN_SECONDS", 3600)
     path.write_bytes(b"")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.load, "user")
@@ -299,7 +301,7 @@ async def test_a_pause_keeps_no_other_user_waiting(root: Path, monkeypatch: pyte
 
 async def test_no_reader_meets_the_old_programs_half_written_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a process that pauses after it has truncated and within its writing, every read is of one version."""
-    monkeypatch.setattr(reading, "_TORN_SECONDS", 30)  # however busy the machine is
+    monkeypatch.setattr(reader, "_TORN_SECONDS", 30)  # however busy the machine is
     path = fleet_path("user", root)
     path.parent.mkdir(parents=True)
     rewrite(path, version(0))

@@ -9,12 +9,12 @@ import anyio.to_thread
 import pytest
 
 from petfleet import PetFleet
+from petfleet._commit.change import Kind
+from petfleet._commit.group_commit import Batching
+from petfleet._commit.pool import Pool
+from petfleet._commit.sizing import Sizing
+from petfleet._commit.user_queue import PendingCall, UserQueue
 from petfleet._util import runtime
-from petfleet.batching import Batching
-from petfleet.calls import PendingCall, UserQueue
-from petfleet.changes import Kind
-from petfleet.sizing import Sizing
-from petfleet.workers import Pool
 from tests.conftest import Clock, wait_until
 from tests.fake_backend import FakeBackend, load
 from tests.gate import Gate

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from petfleet.waking import Waiter, _Deadlines, _wake
+from petfleet._commit.waiter import Waiter, _Deadlines, _wake
 from tests.behaviour.test_loops import LOOP_IDS, LOOPS, Loop, run
 
 each_loop = pytest.mark.parametrize("loop", LOOPS, ids=LOOP_IDS)

@@ -10,7 +10,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from petfleet import FleetStore, PetFleet, codec
+from petfleet import FleetStore, PetFleet
+from petfleet._toml import encode
 from tests.calls import text_of
 from tests.conftest import pet, wait_until
 from tests.old_program import rewrite
@@ -35,7 +36,7 @@ def put(path: Path, *pets: str) -> None:
     """Write a fleet as an editor does: a new file, renamed over the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
-    write(new, codec.dumps(PetFleet("u", map(pet, pets))))
+    write(new, encode.dumps(PetFleet("u", map(pet, pets))))
     new.rename(path)
 
 

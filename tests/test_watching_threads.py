@@ -16,9 +16,9 @@ import anyio
 import pytest
 
 from petfleet import FleetStore, PetFleet
-from petfleet.files import FileBackend
-from petfleet.notices import Notices
-from petfleet.watching import Watch, Watching
+from petfleet._backends.files.backend import FileBackend
+from petfleet._backends.files.inotify import Notices
+from petfleet._watch import Watch, Watching
 from tests.children import in_fork
 from tests.conftest import pet, wait_until, watching_threads
 from tests.gate import Gate
@@ -185,7 +185,7 @@ async def test_the_main_thread_has_ended(store: FleetStore, monkeypatch: pytest.
 CHILD = """
 import asyncio, sys, threading
 from petfleet import FleetStore
-from petfleet.files import FileBackend
+from petfleet._backends.files.backend import FileBackend
 FileBackend.look_seconds = 3600
 watch = FleetStore(sys.argv[1]).watch("u")
 async def main():

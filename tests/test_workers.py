@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from petfleet._commit.pool import Pool
 from petfleet._util import runtime
-from petfleet.workers import Pool
 from tests.conftest import Clock, refuse_threads, wait_until
 from tests.gate import Gate
 

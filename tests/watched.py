@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from petfleet import PetFleet, watching
-from petfleet.files import FileBackend
+from petfleet import PetFleet, _watch
+from petfleet._backends.files.backend import FileBackend
 from tests.children import names
 
 FOR_EVER = 3600.0  # seconds
@@ -55,7 +55,7 @@ class Deaf:
     def __init__(self, *arguments: Any) -> None:
         type(self).made += 1
 
-    def watch(self, burst: int, step: int, timeout: int, call: watching._Shift) -> str:
+    def watch(self, burst: int, step: int, timeout: int, call: _watch._Shift) -> str:
         """Wait as the real one does."""
         give_up = time.monotonic() + timeout / 1000
         while not call.is_set():

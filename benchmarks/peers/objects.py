@@ -19,7 +19,7 @@ from benchmarks import work
 from benchmarks.peers.petfleet_store import Petfleet, new_fleet
 from benchmarks.work import DocumentPeer, Fleet, Peer
 from petfleet import FleetStore, ObjectBackend, dumps
-from petfleet.bucket import Bucket
+from petfleet._backends.objects.bucket import Bucket
 from tests.weed import Weed
 
 _PREPARED_AT_ONCE: Final = 16

@@ -24,7 +24,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from petfleet import FleetError, FleetStore, PetFleet
-from petfleet.watching import Watch
+from petfleet._watch import Watch
 from server.models import Choice, Fleet, NewFleet, NewPet, Pet, UserId, etag
 from server.problems import PreconditionError, TooLargeError, answer, described, install
 

@@ -7,13 +7,7 @@ from typing import Any
 
 import pytest
 
-from petfleet import (
-    FleetStore,
-    InvalidNameError,
-    PetHandle,
-    PetNotInFleetError,
-    dumps,
-)
+from petfleet import FleetStore, InvalidNameError, PetHandle, PetNotInFleetError, dumps
 from tests.calls import ALL
 from tests.conftest import pet
 from tests.homes import Home

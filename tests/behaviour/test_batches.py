@@ -26,9 +26,9 @@ from petfleet import (
     PetFleet,
     PetNotInFleetError,
     UnconfirmedCommitError,
-    batching,
     dumps,
 )
+from petfleet._commit import group_commit
 from tests.conftest import pet, wait_until
 from tests.gate import Gate
 from tests.homes import Home
@@ -60,7 +60,7 @@ async def together(*calls: Call) -> Outcomes:
     gate = Gate()
     outcomes = Outcomes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batching.Batching, "_take", gate.before(batching.Batching._take))
+        patch.setattr(group_commit.Batching, "_take", gate.before(group_commit.Batching._take))
         async with anyio.create_task_group() as group:
             try:
                 for call in calls:

@@ -14,7 +14,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from petfleet import FleetStore, LockTimeoutError, PetFleet, waking
+from petfleet import FleetStore, LockTimeoutError, PetFleet
+from petfleet._commit import waiter
 from tests.children import names
 from tests.conftest import BACKENDS, pet, until
 from tests.homes import Home
@@ -161,9 +162,9 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
             held.admit()
             await until(held.reached)
             if point == "posted":
-                wake = waking._wake
+                wake = waiter._wake
                 patch = stack.enter_context(monkeypatch.context())
-                patch.setattr(waking, "_wake", lambda calls: victim.cancel_after(partial(wake, calls)))
+                patch.setattr(waiter, "_wake", lambda calls: victim.cancel_after(partial(wake, calls)))
             else:
                 victim.cancel()
                 await until(lambda: "victim" in results)

@@ -9,8 +9,8 @@ import anyio.to_thread
 import pytest
 
 from petfleet import FleetStore, LockTimeoutError
+from petfleet._commit.pool import Pool
 from petfleet._util import runtime
-from petfleet.workers import Pool
 from tests.children import names
 from tests.conftest import pet, until
 from tests.homes import Home

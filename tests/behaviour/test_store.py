@@ -20,10 +20,10 @@ from petfleet import (
     PetAlreadyInFleetError,
     PetFleet,
     PetNotInFleetError,
-    batching,
     dumps,
 )
-from petfleet import store as store_module
+from petfleet import _store as store_module
+from petfleet._commit import group_commit
 from tests.conftest import pet
 from tests.gate import Gate
 from tests.homes import Home
@@ -184,7 +184,7 @@ async def test_touch_means_the_second_in_which_it_was_called(
     calendar = Calendar(1_800_000_000.9)
     monkeypatch.setattr(store_module, "time", calendar)
     gate = Gate()
-    monkeypatch.setattr(batching.Batching, "_take", gate.before(batching.Batching._take))
+    monkeypatch.setattr(group_commit.Batching, "_take", gate.before(group_commit.Batching._take))
     async with anyio.create_task_group() as group:
         group.start_soon(store.touch, "user")
         await anyio.to_thread.run_sync(gate.reached.wait)

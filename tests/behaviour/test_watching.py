@@ -9,7 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from petfleet import FleetFormatError, FleetStore, InvalidNameError, PetFleet, codec
+from petfleet import FleetFormatError, FleetStore, InvalidNameError, PetFleet
+from petfleet._toml import encode
 from tests.conftest import pet
 from tests.homes import FileHome, Home
 from tests.watched import only_looks, only_told, shown, shows
@@ -37,7 +38,7 @@ def write(home: Home, text: str) -> None:
 
 def put(home: Home, *pets: str) -> None:
     """Write a fleet like that."""
-    write(home, codec.dumps(PetFleet("u", map(pet, pets))))
+    write(home, encode.dumps(PetFleet("u", map(pet, pets))))
 
 
 async def test_now_and_after_every_change_of_this_store(store: FleetStore) -> None:
@@ -129,7 +130,7 @@ async def test_a_fleet_too_large_for_the_layout_of_petfleet(
 
     async with aclosing(store.watch("u")) as watch:
         assert await shown(watch) == ["mira"]
-        monkeypatch.setattr(codec, "dumps", too_large)
+        monkeypatch.setattr(encode, "dumps", too_large)
         text = (home.read("u") or b"").decode()
         for name in ("tom", "ada"):
             write(home, text.replace("mira", name))

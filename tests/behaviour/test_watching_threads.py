@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from petfleet import FleetStore, PetFleet
-from petfleet.files import FileBackend
-from petfleet.watching import Watch
+from petfleet._backends.files.backend import FileBackend
+from petfleet._watch import Watch
 from tests.children import names
 from tests.conftest import pet, refuse_threads, wait_until, watching_threads
 from tests.watched import FOR_EVER, inotify_instances, only_told, shown

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from petfleet import PetFleet, dumps, loads
-from petfleet_cli.__main__ import _run
+from petfleet.cli.main import _run
 from tests.cli.running import Done, put
 from tests.conftest import pet
 from tests.homes import KINDS, FileHome, Home, ObjectHome

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from petfleet import PetFleet, dumps
-from petfleet.lock import UserLock
-from petfleet_cli.checking import Finding, check
-from petfleet_cli.findings import KINDS
+from petfleet._backends.files.lock import UserLock
+from petfleet.cli.checks.directory import Finding, check
+from petfleet.cli.checks.finding import KINDS
 from tests.conftest import pet
 
 TEMPORARY = ".fleet.toml.00112233445566aa.tmp"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pexpect
 
-COMMAND = (sys.executable, "-W", "error", "-m", "petfleet_cli")
+COMMAND = (sys.executable, "-W", "error", "-m", "petfleet")
 SECONDS = 60
 
 

@@ -13,10 +13,10 @@ import pytest
 from obstore.store import S3Store
 
 from petfleet import ObjectBackend, PetFleet, dumps
-from petfleet.bucket import Bucket, ConflictError, UnansweredError
-from petfleet.objects import TOMBSTONE, TOMBSTONE_BYTES
-from petfleet_cli import bucket_checking
-from petfleet_cli.findings import Finding
+from petfleet._backends.objects.backend import TOMBSTONE, TOMBSTONE_BYTES
+from petfleet._backends.objects.bucket import Bucket, ConflictError, UnansweredError
+from petfleet.cli.checks import bucket
+from petfleet.cli.checks.finding import Finding
 from tests.cli.conftest import MIRA, REX, Place
 from tests.cli.roots import fit
 from tests.cli.running import Done, petfleet
@@ -28,7 +28,7 @@ TRIED = "object storage; whether it honours conditions is not tried, since that 
 
 def found(place: Place, *, repair: bool = False) -> dict[str, Finding]:
     """Return what a check finds, by the kind."""
-    findings = fit(bucket_checking.check(ObjectBackend(place.root), repair=repair, count=Counter()))
+    findings = fit(bucket.check(ObjectBackend(place.root), repair=repair, count=Counter()))
     return {finding.kind: finding for finding in findings}
 
 
@@ -172,7 +172,7 @@ def test_a_repair_that_is_refused(bucket: Place, monkeypatch: pytest.MonkeyPatch
 
 def test_what_is_too_large_is_not_set_aside(bucket: Place, weed: Weed, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was not read whole, and so could not be copied."""
-    monkeypatch.setattr("petfleet.codec.MOST_BYTES", 100)
+    monkeypatch.setattr("petfleet._toml.limits.MAX_BYTES", 100)
     bucket.put("ada", "# " + "x" * 200)
     before = objects(bucket, weed)
     finding = found(bucket, repair=True)["unparsable"]

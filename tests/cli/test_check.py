@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from petfleet import PetFleet, dumps, loads
-from petfleet_cli import check
-from petfleet_cli.surroundings import Surroundings
+from petfleet.cli.checks.file_system import Surroundings
+from petfleet.cli.commands import check
 from tests.cli.conftest import MIRA
 from tests.cli.roots import TEMPORARY, put, say_writing
 from tests.cli.running import COMMAND, Done, environment, petfleet
@@ -80,7 +80,7 @@ def test_where_little_works(
     kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, found: Surroundings, line: str
 ) -> None:
     """It is said, and is no finding."""
-    monkeypatch.setattr("petfleet_cli.check.look_around", lambda root: found)
+    monkeypatch.setattr("petfleet.cli.commands.check.look_around", lambda root: found)
     assert run("check", "--root", kennel).out == f"{kennel}: {line}\n4 entries checked: nothing wrong\n"
 
 

@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
-from petfleet import PetFleet, disk, dumps, reading
-from petfleet.lock import UserLock
-from petfleet_cli import checking, contents, rights, traces
-from petfleet_cli.checking import Finding, check
-from petfleet_cli.findings import command
-from petfleet_cli.output import shown
+from petfleet import PetFleet, dumps
+from petfleet._backends.files import disk, reader
+from petfleet._backends.files.lock import UserLock
+from petfleet.cli.checks import content, directory, leftovers, permissions
+from petfleet.cli.checks.directory import Finding, check
+from petfleet.cli.checks.finding import command
+from petfleet.cli.output import shown
 from tests.broken import BROKEN
 from tests.cli.roots import TEMPORARY, Instead, fail, found, kinds, once, put, say_writing, whole
 from tests.conftest import pet
@@ -136,7 +137,7 @@ def test_a_link_behind_which_one_may_not_look_is_told(root: Path, monkeypatch: p
     stat_ = os.stat
     behind = str(root / "user" / "fleet.toml")
     closed = fail(errno.EACCES)
-    monkeypatch.setattr(checking, "os", Instead(os, stat=lambda path: closed() if path == behind else stat_(path)))
+    monkeypatch.setattr(directory, "os", Instead(os, stat=lambda path: closed() if path == behind else stat_(path)))
     assert found(root) == [
         Finding("unreadable", str(root / "user"), "Permission denied: check as the account that owns it", "user")
     ]
@@ -227,7 +228,7 @@ def test_a_writer_that_goes_on_to_its_next_commit_is_no_finding(root: Path, monk
             path.with_name(TEMPORARY.replace("aa", "bb")).touch()
             lock.mark_writing()
 
-        monkeypatch.setattr(traces, "time", Instead(time, sleep=commit))
+        monkeypatch.setattr(leftovers, "time", Instead(time, sleep=commit))
         assert found(root, lock_timeout=3600) == []
 
 
@@ -242,7 +243,7 @@ def test_a_deletion_between_two_looks_is_no_finding(root: Path, goes: str, monke
         if goes == "the fleet":
             path.parent.mkdir(mode=0o700)
 
-    once(monkeypatch, traces, "_open", delete)
+    once(monkeypatch, leftovers, "_open", delete)
     assert found(root) == []
 
 
@@ -293,7 +294,7 @@ def test_a_lock_that_cannot_be_tried_leaves_a_perhaps(root: Path, monkeypatch: p
     path = put(root, "user")
     say_writing(path)
     path.with_name(TEMPORARY).touch()
-    monkeypatch.setattr(traces, "_WATCHED", 0.01)
+    monkeypatch.setattr(leftovers, "_WATCHED", 0.01)
     monkeypatch.setattr(UserLock, "try_acquire", fail(errno.ENOLCK))
     tried = "(its lock could not be tried: No locks available): "
     one, two = found(root)
@@ -308,7 +309,7 @@ def test_what_goes_while_it_is_watched_is_no_finding(root: Path, monkeypatch: py
     path = put(root, "user")
     path.with_name(TEMPORARY).touch()
     monkeypatch.setattr(UserLock, "try_acquire", fail(errno.ENOLCK))
-    monkeypatch.setattr(traces, "time", Instead(time, sleep=lambda seconds: path.with_name(TEMPORARY).unlink()))
+    monkeypatch.setattr(leftovers, "time", Instead(time, sleep=lambda seconds: path.with_name(TEMPORARY).unlink()))
     assert found(root) == []
 
 
@@ -317,7 +318,7 @@ def test_a_lock_file_that_is_none_leaves_a_perhaps(root: Path, monkeypatch: pyte
     path = put(root, "user", lock=False)
     path.with_name("fleet.toml.lock").mkdir()
     path.with_name(TEMPORARY).touch()
-    monkeypatch.setattr(traces, "_WATCHED", 0.0)
+    monkeypatch.setattr(leftovers, "_WATCHED", 0.0)
     lock, leftover = found(root)
     assert lock.kind == "not-a-file"
     assert "(its lock could not be tried: expected a regular file, not a directory): " in leftover.message
@@ -336,7 +337,7 @@ def test_a_file_that_the_old_program_is_rewriting_is_no_finding(root: Path, monk
     path = put(root, "user")
     whole_file = path.read_bytes()
     path.write_bytes(b"")
-    monkeypatch.setattr(reading, "time", Instead(time, sleep=lambda seconds: path.write_bytes(whole_file)))
+    monkeypatch.setattr(reader, "time", Instead(time, sleep=lambda seconds: path.write_bytes(whole_file)))
     assert found(root) == []
 
 
@@ -377,7 +378,9 @@ def test_a_file_of_another_account(root: Path) -> None:
     path = str(put(root, "user"))
     mine = os.geteuid()
     message = f"uid {mine}, expected the root's owner {mine + 1}: chown {mine + 1} {path}"
-    assert list(rights.rights("user", path, rights.FILE, mine + 1)) == [Finding("owner", path, message, "user")]
+    assert list(permissions.rights("user", path, permissions.FILE, mine + 1)) == [
+        Finding("owner", path, message, "user")
+    ]
 
 
 def test_an_account_is_found_in_anothers_root(root: Path) -> None:
@@ -395,7 +398,7 @@ def test_a_mode_that_is_set_a_moment_later_is_no_finding(root: Path, monkeypatch
     """An umask may take the owner's rights from what was made just now, until its maker gives them."""
     path = put(root, "user").with_name("fleet.toml.lock")
     path.chmod(0o000)
-    monkeypatch.setattr(rights, "time", Instead(time, sleep=lambda seconds: path.chmod(0o600)))
+    monkeypatch.setattr(permissions, "time", Instead(time, sleep=lambda seconds: path.chmod(0o600)))
     assert found(root) == []
 
 
@@ -404,7 +407,7 @@ def test_what_may_be_read_a_moment_later_is_no_finding(root: Path, name: str, mo
     """For its own account, too, such an umask closes what was made just now; what goes meanwhile is as good."""
     path = put(root, "user").parent / name
     closed = [fail(errno.EACCES)]
-    for function, module in (("scandir", traces), ("open", disk)):
+    for function, module in (("scandir", leftovers), ("open", disk)):
         call = getattr(os, function)
 
         def called(where: str, *arguments: Any, call: Callable[..., Any] = call) -> Any:
@@ -412,27 +415,27 @@ def test_what_may_be_read_a_moment_later_is_no_finding(root: Path, name: str, mo
             return (closed[0] if refused else call)(where, *arguments)
 
         monkeypatch.setattr(module, "os", Instead(os, **{function: called}))
-    monkeypatch.setattr(rights, "time", Instead(time, sleep=lambda seconds: closed.clear()))
+    monkeypatch.setattr(permissions, "time", Instead(time, sleep=lambda seconds: closed.clear()))
     assert found(root) == []
     closed.append(fail(errno.EACCES))
-    monkeypatch.setattr(rights, "time", Instead(time, sleep=lambda seconds: shutil.rmtree(root / "user", True)))
+    monkeypatch.setattr(permissions, "time", Instead(time, sleep=lambda seconds: shutil.rmtree(root / "user", True)))
     assert found(root) == []
 
 
 def test_what_stays_unreadable_though_it_keeps_changing_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a bounded number of looks."""
     put(root, "user")
-    monkeypatch.setattr(traces, "os", Instead(os, scandir=fail(errno.EACCES)))
-    monkeypatch.setattr(rights, "_NEW", 3600.0)
-    monkeypatch.setattr(rights, "time", Instead(time, sleep=lambda seconds: None))
+    monkeypatch.setattr(leftovers, "os", Instead(os, scandir=fail(errno.EACCES)))
+    monkeypatch.setattr(permissions, "_NEW", 3600.0)
+    monkeypatch.setattr(permissions, "time", Instead(time, sleep=lambda seconds: None))
     assert kinds(root) == ["unreadable"]
 
 
 @pytest.mark.parametrize("error", [errno.ENOENT, errno.EACCES])
 def test_what_cannot_even_be_looked_at_settles_only_if_it_has_gone(error: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has gone is not unreadable any more."""
-    monkeypatch.setattr(rights, "os", Instead(os, lstat=fail(error)))
-    assert rights.may_settle("there") == (error == errno.ENOENT)
+    monkeypatch.setattr(permissions, "os", Instead(os, lstat=fail(error)))
+    assert permissions.may_settle("there") == (error == errno.ENOENT)
 
 
 def test_a_mode_that_does_not_come_to_rest_is_no_finding(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,10 +443,10 @@ def test_a_mode_that_does_not_come_to_rest_is_no_finding(root: Path, monkeypatch
     path = put(root, "user").with_name("fleet.toml.lock")
     path.chmod(0o000)
     clock = itertools.count(1)
-    monkeypatch.setattr(rights, "time", Instead(time, sleep=lambda seconds: None))
-    monkeypatch.setattr(rights, "os", Instead(os, lstat=lambda name: _changed(path, next(clock))))
-    assert list(rights.rights("user", str(path), rights.FILE, os.geteuid())) == []
-    assert next(clock) == rights.MOST_LOOKS + 1
+    monkeypatch.setattr(permissions, "time", Instead(time, sleep=lambda seconds: None))
+    monkeypatch.setattr(permissions, "os", Instead(os, lstat=lambda name: _changed(path, next(clock))))
+    assert list(permissions.rights("user", str(path), permissions.FILE, os.geteuid())) == []
+    assert next(clock) == permissions.MAX_LOOKS + 1
 
 
 def _changed(path: Path, number: int) -> Any:
@@ -468,7 +471,7 @@ def test_a_file_that_cannot_be_read(
     root: Path, system: RecordingOS, name: str, error: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told, and the others are checked."""
-    monkeypatch.setattr(rights, "_NEW", 0.0)  # it will not settle
+    monkeypatch.setattr(permissions, "_NEW", 0.0)  # it will not settle
     path = put(root, "u").with_name(name)
     put(root, "v", b"oops")
     refuse(system, "open", f"u/{name}", error)
@@ -483,14 +486,14 @@ def test_a_file_that_cannot_be_read(
 def test_a_directory_that_cannot_be_read(root: Path, at: int, error: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told, unless it has gone."""
     put(root, "user").with_name(TEMPORARY).touch()
-    monkeypatch.setattr(rights, "_NEW", 0.0)  # it will not settle
+    monkeypatch.setattr(permissions, "_NEW", 0.0)  # it will not settle
     looks = itertools.count(1)
     scandir = os.scandir
 
     def look(path: str) -> Any:
         return fail(error)() if next(looks) >= at else scandir(path)
 
-    monkeypatch.setattr(traces, "os", Instead(os, scandir=look))
+    monkeypatch.setattr(leftovers, "os", Instead(os, scandir=look))
     told = [
         Finding(
             "unreadable", str(root / "user"), "Input/output error: see what the system's log says of the disk", "user"
@@ -501,7 +504,7 @@ def test_a_directory_that_cannot_be_read(root: Path, at: int, error: int, monkey
 
 def test_a_directory_that_is_closed_to_its_owner(public_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told, with the way to open it; a disk's own lost+found is not."""
-    monkeypatch.setattr(rights, "_NEW", 0.0)  # it will not settle
+    monkeypatch.setattr(permissions, "_NEW", 0.0)  # it will not settle
     root = public_directory / "root"
     root.mkdir()
     for name in ("closed", "lost+found"):
@@ -527,7 +530,7 @@ def test_a_directory_that_becomes_something_else_is_no_finding(root: Path, monke
         shutil.rmtree(path.parent)
         path.parent.touch()
 
-    once(monkeypatch, contents, "fleet", replace)
+    once(monkeypatch, content, "fleet", replace)
     assert found(root) == []
 
 
@@ -560,7 +563,7 @@ def listing(monkeypatch: pytest.MonkeyPatch, entries: Iterator[Any]) -> None:
     def scandir(path: str) -> Iterator[Iterator[Any]]:
         yield entries
 
-    monkeypatch.setattr(checking, "os", Instead(os, scandir=scandir))
+    monkeypatch.setattr(directory, "os", Instead(os, scandir=scandir))
 
 
 def test_an_entry_and_a_listing_that_break_off(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from petfleet import PetFleet, dumps
-from petfleet_cli import following
+from petfleet.cli.commands import watch
 from tests.cli.conftest import MIRA, REX, Place
 from tests.cli.running import Done, petfleet
 from tests.conftest import pet
@@ -147,10 +147,10 @@ def test_the_version(run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) 
 def test_a_fleet_that_goes_meanwhile(kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks of one command: it is listed as it was seen first, and not deleted twice."""
     ada = PetFleet("ada", [MIRA])
-    monkeypatch.setattr("petfleet.files.FileBackend.users", lambda *_: iter(["gone"]))
-    monkeypatch.setattr("petfleet.files.FileBackend.peek", lambda *_: None)
+    monkeypatch.setattr("petfleet._backends.files.backend.FileBackend.users", lambda *_: iter(["gone"]))
+    monkeypatch.setattr("petfleet._backends.files.backend.FileBackend.peek", lambda *_: None)
     assert run("list", "--root", kennel) == ("", "")
-    monkeypatch.setattr("petfleet.files.FileBackend.peek", lambda *_: ada)
+    monkeypatch.setattr("petfleet._backends.files.backend.FileBackend.peek", lambda *_: ada)
     assert run("list", "--root", kennel, "--json").value == {
         "user_id": "gone",
         "pets": 1,
@@ -179,11 +179,11 @@ TWO = PetFleet("u", [MIRA, REX], "mira")
 )
 def test_what_became_of_a_fleet(after: PetFleet, what: str) -> None:
     """In a few words."""
-    assert following.describe(TWO, after) == what
+    assert watch.describe(TWO, after) == what
 
 
 def test_the_same_error_again_is_no_change() -> None:
     """A broken file that is only touched."""
-    assert following._same(OSError("broken"), OSError("broken"))
-    assert not following._same(OSError("broken"), OSError("gone"))
-    assert not following._same(TWO, OSError("broken"))
+    assert watch._same(OSError("broken"), OSError("broken"))
+    assert not watch._same(OSError("broken"), OSError("gone"))
+    assert not watch._same(TWO, OSError("broken"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from petfleet import PetFleet, dumps, fleet_path
-from petfleet_cli import demo
+from petfleet.cli.commands import demo
 from tests.cli.running import petfleet
 from tests.conftest import pet, wait_until
 
@@ -51,7 +51,7 @@ def test_the_demonstration_as_json() -> None:
 
 def test_an_interrupted_demonstration_ends_its_workers_and_cleans_up(temporary: Path) -> None:
     """Ctrl-C is status 130 without a traceback; no process and no directory stays."""
-    command = [sys.executable, "-m", "petfleet_cli", *LONG]
+    command = [sys.executable, "-m", "petfleet", *LONG]
     # A session of its own, by which its processes are found.
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -73,7 +73,7 @@ def test_an_interrupted_demonstration_ends_its_workers_and_cleans_up(temporary: 
 
 def test_workers_end_when_the_demonstration_is_killed(temporary: Path) -> None:
     """Even SIGKILL of the main process leaves no worker running."""
-    command = [sys.executable, "-m", "petfleet_cli", *LONG]
+    command = [sys.executable, "-m", "petfleet", *LONG]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
     )

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from petfleet import PetFleet, UnconfirmedCommitError, dumps, fleet_path
-from petfleet_cli import editing
-from petfleet_cli.app import Settings
+from petfleet.cli.commands import edit
+from petfleet.cli.settings import Settings
 from tests.cli.conftest import MIRA, REX, Place
 from tests.cli.running import petfleet, rest, terminal
 from tests.conftest import wait_until
@@ -88,15 +88,15 @@ def test_an_edit_that_may_have_been_saved_keeps_the_copy(
     def write(copy: str) -> None:
         Path(copy).write_text(Path(copy).read_text().replace("friend", "guard"))
 
-    monkeypatch.setattr(editing, "_save", unconfirmed)
-    monkeypatch.setattr(editing, "_run_editor", write)
-    with pytest.raises(editing.KeptError, match="It may have been saved; your edit is kept in"):
-        editing.edit(Settings(str(kennel), False), "ada", yes=True)
+    monkeypatch.setattr(edit, "_save", unconfirmed)
+    monkeypatch.setattr(edit, "_run_editor", write)
+    with pytest.raises(edit.KeptError, match="It may have been saved; your edit is kept in"):
+        edit.edit(Settings(str(kennel), False), "ada", yes=True)
 
 
 def test_a_conflict_keeps_the_copy(place: Place) -> None:
     """What someone else did meanwhile stands."""
-    switch = [sys.executable, "-m", "petfleet_cli", "switch", "ada", "rex", "--root", place.root]
+    switch = [sys.executable, "-m", "petfleet", "switch", "ada", "rex", "--root", place.root]
     meanwhile = editor(
         f"import subprocess; subprocess.run({switch!r}, check=True, stdout=subprocess.DEVNULL)\n"
         "path.write_text(path.read_text().replace('rex', 'tom'))"
@@ -109,7 +109,7 @@ def test_a_conflict_keeps_the_copy(place: Place) -> None:
 
 def test_a_deletion_meanwhile_is_a_conflict(place: Place) -> None:
     """The fleet does not come back."""
-    delete = [sys.executable, "-m", "petfleet_cli", "delete", "ada", "--yes", "--root", place.root]
+    delete = [sys.executable, "-m", "petfleet", "delete", "ada", "--yes", "--root", place.root]
     meanwhile = editor(
         f"import subprocess; subprocess.run({delete!r}, check=True, stdout=subprocess.DEVNULL)\n"
         "path.write_text(path.read_text().replace('rex', 'tom'))"

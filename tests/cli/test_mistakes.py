@@ -15,8 +15,8 @@ import filelock
 import pytest
 
 from petfleet import FleetStore, PetFleet, dumps
-from petfleet.bucket import ConflictError
-from petfleet_cli import changing
+from petfleet._backends.objects.bucket import ConflictError
+from petfleet.cli.commands import change
 from tests.cli.conftest import Place
 from tests.cli.running import COMMAND, Done, environment, petfleet, put
 from tests.conftest import pet
@@ -145,8 +145,8 @@ def test_others_who_are_always_faster(bucket: Place, run: Callable[..., Done], m
     def conflict(*_: object) -> None:
         raise ConflictError
 
-    monkeypatch.setattr(changing, "FleetStore", partial(FleetStore, lock_timeout=0))
-    monkeypatch.setattr("petfleet.bucket.Bucket.put", conflict)
+    monkeypatch.setattr(change, "FleetStore", partial(FleetStore, lock_timeout=0))
+    monkeypatch.setattr("petfleet._backends.objects.bucket.Bucket.put", conflict)
     error = run("add", "ada", "mira", "--root", bucket.root, code=1).err
     where = f"petfleet: {bucket.root}/ada/fleet.toml"
     assert re.fullmatch(rf"{where} was changed by others at each of our tries, for \S+ s: try again\n", error), error
@@ -165,7 +165,7 @@ def test_a_lock_that_another_program_holds(
     kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who holds it."""
-    monkeypatch.setattr(changing, "FleetStore", partial(FleetStore, lock_timeout=0))
+    monkeypatch.setattr(change, "FleetStore", partial(FleetStore, lock_timeout=0))
     lock = kennel / "ada" / "fleet.toml.lock"
     with filelock.FileLock(lock):
         error = run("switch", "ada", "rex", "--root", kennel, code=1).err
@@ -186,7 +186,7 @@ def test_an_error_of_the_system_without_a_file(
     kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it says."""
-    monkeypatch.setattr("petfleet_cli.listing.Printer", lambda: (_ for _ in ()).throw(OSError("no more threads")))
+    monkeypatch.setattr("petfleet.cli.commands.show.Printer", lambda: (_ for _ in ()).throw(OSError("no more threads")))
     assert run("show", "ada", "--root", kennel, code=1).err == "petfleet: no more threads\n"
 
 
@@ -194,7 +194,7 @@ def test_a_mistake_of_our_own_is_one_line_too(
     kennel: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It asks to be reported."""
-    monkeypatch.setattr("petfleet_cli.listing.Printer", lambda: [].pop())
+    monkeypatch.setattr("petfleet.cli.commands.show.Printer", lambda: [].pop())
     error = run("show", "ada", "--root", kennel, code=1).err
     assert error == "petfleet: a mistake of petfleet's own, please report it: IndexError('pop from empty list')\n"
 
@@ -212,7 +212,7 @@ def test_a_mistake_of_our_own_is_one_line_too(
 )
 def test_an_extra_that_is_not_installed(kennel: Path, missing: str, arguments: tuple[str, ...], extra: str) -> None:
     """What to install."""
-    program = f"import sys; sys.modules[{missing!r}] = None; from petfleet_cli.__main__ import main; main()"
+    program = f"import sys; sys.modules[{missing!r}] = None; from petfleet.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
@@ -280,5 +280,5 @@ def test_a_directory_that_may_not_be_looked_into_is_not_taken_for_none(
     def refuse(path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("petfleet_cli.app.os.stat", refuse)
+    monkeypatch.setattr("petfleet.cli.app.os.stat", refuse)
     assert run("list", "--root", kennel, code=1).err == f"petfleet: {kennel}: Permission denied\n"

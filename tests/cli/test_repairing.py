@@ -15,11 +15,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from petfleet import FleetFormatError, FleetStore, LockTimeoutError, PetFleet, dumps, reading
-from petfleet.layout import Place
-from petfleet.lock import UserLock
-from petfleet_cli import repairing, traces
-from petfleet_cli.repairing import set_aside
+from petfleet import FleetFormatError, FleetStore, LockTimeoutError, PetFleet, dumps
+from petfleet._backends.files import reader
+from petfleet._backends.files.lock import UserLock
+from petfleet._backends.files.paths import Place
+from petfleet.cli.checks import leftovers, repair
+from petfleet.cli.checks.repair import set_aside
 from tests.calls import entries
 from tests.cli.roots import TEMPORARY, Instead, fail, found, once, put, say_writing, whole
 from tests.conftest import pet
@@ -34,7 +35,7 @@ ASIDE = "fleet.toml.corrupt-20261122T201500Z"
 def _same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have everything be set aside in the same second."""
     there = time.gmtime(1_795_378_500)
-    monkeypatch.setattr(repairing, "time", Instead(time, gmtime=lambda: there))
+    monkeypatch.setattr(repair, "time", Instead(time, gmtime=lambda: there))
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_what_is_mended_before_the_lock_is_had_is_left_alone(
 ) -> None:
     """It is read again under the lock, and is no finding any more."""
     path = put(root, "u", BAD)
-    once(monkeypatch, traces, "locked", lambda: happens(path))
+    once(monkeypatch, leftovers, "locked", lambda: happens(path))
     assert found(root, repair=True) == []
     assert ASIDE not in (entries(path.parent) or [])
     if happens is mend:
@@ -162,7 +163,7 @@ def test_what_is_mended_after_the_last_read_is_left_alone(
 ) -> None:
     """A file that is not the one that was read is read again."""
     path = put(root, "u", BAD)
-    once(monkeypatch, repairing, "_free_name", lambda: happens(path))
+    once(monkeypatch, repair, "_free_name", lambda: happens(path))
     assert set_aside(place, 5.0) is None
     assert ASIDE not in (entries(path.parent) or [])
 
@@ -170,8 +171,8 @@ def test_what_is_mended_after_the_last_read_is_left_alone(
 def test_the_old_program_may_finish_its_rewrite(root: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has truncated just now is read again, under the lock, until it is whole."""
     path = put(root, "u", BAD)
-    once(monkeypatch, traces, "locked", lambda: path.write_bytes(b""))
-    monkeypatch.setattr(reading, "time", Instead(time, sleep=lambda seconds: path.write_bytes(GOOD)))
+    once(monkeypatch, leftovers, "locked", lambda: path.write_bytes(b""))
+    monkeypatch.setattr(reader, "time", Instead(time, sleep=lambda seconds: path.write_bytes(GOOD)))
     assert set_aside(place, 5.0) is None
     assert path.read_bytes() == GOOD
 
@@ -181,7 +182,7 @@ def test_a_lock_that_is_split_meanwhile_is_taken_anew(
 ) -> None:
     """Another may have committed under the new lock file."""
     path = put(root, "u", BAD)
-    calls = once(monkeypatch, repairing, "_free_name", lambda: path.with_name("fleet.toml.lock").unlink())
+    calls = once(monkeypatch, repair, "_free_name", lambda: path.with_name("fleet.toml.lock").unlink())
     assert set_aside(place, 5.0) == str(path.parent / ASIDE)
     assert len(calls) == 2
 
@@ -199,7 +200,7 @@ def test_a_lock_file_unlinked_before_it_was_locked_is_not_used(
         assert held[0].try_acquire()
 
     once(monkeypatch, UserLock, "try_acquire", replace)
-    reads = once(monkeypatch, reading.Reader, "read", lambda: None)
+    reads = once(monkeypatch, reader.Reader, "read", lambda: None)
     with pytest.raises(LockTimeoutError):
         set_aside(place, 0.02)
     held[0].close()
@@ -229,7 +230,7 @@ def test_a_link_put_in_the_place_of_the_directory_is_not_followed(root: Path, mo
         before.update(whole(root.parent))
 
     before: dict[str, tuple[object, ...]] = {}
-    once(monkeypatch, traces, "locked", plant)
+    once(monkeypatch, leftovers, "locked", plant)
     (finding,) = found(root, repair=True)
     assert (finding.kind, finding.repaired) == ("unparsable", None)
     assert "; not repaired: " in finding.message
@@ -245,7 +246,7 @@ def test_a_pipe_put_in_the_place_of_the_file_is_left_alone(root: Path, monkeypat
         path.unlink()
         os.mkfifo(path)
 
-    once(monkeypatch, traces, "locked", plant)
+    once(monkeypatch, leftovers, "locked", plant)
     (finding,) = found(root, repair=True)
     assert finding.message.endswith("; not repaired: expected a regular file, not a pipe")
     assert path.is_fifo()
@@ -271,7 +272,7 @@ def test_a_lock_that_is_released_is_waited_for(root: Path, place: Place, monkeyp
     put(root, "u", BAD)
     lock = UserLock(place.lock, create=False)
     assert lock.try_acquire()
-    monkeypatch.setattr(traces, "time", Instead(time, sleep=lambda seconds: lock.close()))
+    monkeypatch.setattr(leftovers, "time", Instead(time, sleep=lambda seconds: lock.close()))
     assert set_aside(place, 3600.0) is not None
 
 
@@ -315,7 +316,7 @@ def test_what_is_still_there_without_an_error_is_told(root: Path, monkeypatch: p
     """The library only logs what it could not sweep."""
     path = put(root, "u")
     path.with_name(TEMPORARY).touch()
-    monkeypatch.setattr(repairing, "_recover", lambda *arguments: None)
+    monkeypatch.setattr(repair, "_recover", lambda *arguments: None)
     (finding,) = found(root, repair=True)
     assert (finding.kind, finding.repaired) == ("leftover", None)
     assert finding.message.endswith("; not repaired: it is still there")
@@ -336,7 +337,7 @@ def test_a_directory_that_can_no_longer_be_read(root: Path, error: int, monkeypa
     """What cannot be confirmed is not said to be repaired, unless the directory has gone."""
     path = put(root, "u", b'user_id = "other"\npets = []\n')
     path.with_name(TEMPORARY).touch()
-    once(monkeypatch, repairing, "_recover", lambda: monkeypatch.setattr(traces, "look", fail(error)))
+    once(monkeypatch, repair, "_recover", lambda: monkeypatch.setattr(leftovers, "look", fail(error)))
     foreign, leftover = found(root, repair=True)
     assert foreign.repaired is None
     assert leftover.repaired == ("removed" if error == errno.ENOENT else None)

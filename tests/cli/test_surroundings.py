@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from petfleet import disk
-from petfleet.lock import UserLock
-from petfleet_cli import surroundings
-from petfleet_cli.surroundings import look_around
+from petfleet._backends.files import disk
+from petfleet._backends.files.lock import UserLock
+from petfleet.cli.checks import file_system
+from petfleet.cli.checks.file_system import look_around
 from tests.cli.roots import Instead, fail
 from tests.proof import means
 
@@ -42,7 +42,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: Path, file_s
     shown = str(place).replace("\\", r"\134").replace(" ", r"\040").replace("\n", r"\012")
     file = tmp_path / "mountinfo"
     file.write_text(LINES.replace("ROOT", shown).replace("TYPE", file_system))
-    monkeypatch.setattr(surroundings, "_MOUNTS", str(file))
+    monkeypatch.setattr("petfleet.cli.checks.file_system._MOUNTS", str(file))
 
 
 def test_a_good_place(root: Path) -> None:
@@ -97,13 +97,13 @@ def test_the_root_of_all_is_above_everything(
     mounted(monkeypatch, tmp_path, place, "nfs")
     assert look_around(root)[:2] == look_around(f"{place}y")[:2] == ("ext4", "/")
     assert look_around(place)[:2] == ("nfs", str(place))
-    assert surroundings._mount("/") == ("ext4", "/")
+    assert file_system._mount("/") == ("ext4", "/")
 
 
 def test_elsewhere_nothing_is_known_of_mounts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only Linux has that file; the rest is tried all the same."""
     root.mkdir()
-    monkeypatch.setattr(surroundings, "_MOUNTS", str(root / "nothing"))
+    monkeypatch.setattr(file_system, "_MOUNTS", str(root / "nothing"))
     around = look_around(root)
     assert (around.file_system, around.mount_point, around.locks, around.warnings) == (None, None, True, [])
 

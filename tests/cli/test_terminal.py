@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from petfleet import ObjectBackend, PetFleet, dumps
-from petfleet_cli import following
+from petfleet.cli.commands import watch
 from tests.cli.conftest import MIRA, Place
 from tests.cli.running import Done, petfleet, put, rest, terminal
 from tests.conftest import pet
@@ -173,7 +173,7 @@ async def test_a_bucket_that_is_away_for_a_while_is_watched_on(
         return listed(backend)
 
     monkeypatch.setattr(ObjectBackend, "listed", away)
-    told = following._polled(place)
+    told = watch._polled(place)
     assert [await anext(told), await anext(told)] == [{"ada"}, set()]
     await told.aclose()
     assert capsys.readouterr().err.splitlines() == [
@@ -212,8 +212,8 @@ def test_a_root_that_is_away_is_waited_for(root: Path, monkeypatch: pytest.Monke
         await anyio.Path(root).mkdir()
 
     async def told() -> set[str] | None:
-        return await anext(following._told(str(root)))
+        return await anext(watch._told(str(root)))
 
-    monkeypatch.setattr("petfleet_cli.following.anyio.sleep", come_back)
+    monkeypatch.setattr("petfleet.cli.commands.watch.anyio.sleep", come_back)
     assert anyio.run(told) is None
     assert root.exists()

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from petfleet import ObjectBackend, PetFleet, dumps, fleet_path
-from petfleet.files import FileBackend
-from petfleet_cli import places, transfer
-from petfleet_cli.app import Settings
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
+from petfleet.cli import roots
+from petfleet.cli.commands import transfer
+from petfleet.cli.settings import Settings
 from tests.cli.conftest import MIRA, REX, Place
 from tests.cli.running import COMMAND, Done, environment, petfleet, put
 from tests.conftest import pet, wait_until
@@ -93,7 +95,7 @@ def test_an_export_holds_no_more_than_is_read_at_once(bucket: Place, monkeypatch
     """Of a large bucket neither all names nor all texts are in memory."""
     backend = ObjectBackend(bucket.root)
     numbers = iter(range(10_000))
-    results = places.several(backend, lambda number: number, numbers)
+    results = roots.several(backend, lambda number: number, numbers)
     assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
     assert next(numbers) <= 5 + backend.looks_at_once
     results.close()
@@ -168,7 +170,9 @@ def test_an_export_that_fails_changes_nothing(
     """The older file stands, and nothing is beside it."""
     file = tmp_path / "all.jsonl"
     file.write_text("old\n")
-    monkeypatch.setattr("petfleet.disk.sync_file", lambda path: (_ for _ in ()).throw(OSError(5, "Input error", path)))
+    monkeypatch.setattr(
+        "petfleet._backends.files.disk.sync_file", lambda path: (_ for _ in ()).throw(OSError(5, "Input error", path))
+    )
     assert "Input error" in run("export", file, "--root", kennel, code=1).err
     assert file.read_text() == "old\n"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["all.jsonl", "fleets"]
@@ -180,13 +184,13 @@ def test_an_export_is_durable_before_it_is_done(
     """The file, then its name."""
     steps: list[str] = []
     for name in ("sync_file", "rename", "sync_directory"):
-        real = getattr(__import__("petfleet").disk, name)
+        real = getattr(disk, name)
 
         def step(*arguments: str, name: str = name, real: Callable[..., None] = real) -> None:
             steps.append(name)
             real(*arguments)
 
-        monkeypatch.setattr(f"petfleet.disk.{name}", step)
+        monkeypatch.setattr(f"petfleet._backends.files.disk.{name}", step)
     run("export", tmp_path / "all.jsonl", "--root", kennel)
     assert steps == ["sync_file", "rename", "sync_directory"]
 
@@ -362,6 +366,6 @@ def test_an_export_in_small_pieces(
     kennel: Path, tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more is in memory than is written together."""
-    monkeypatch.setattr("petfleet_cli.transfer._MUCH", 0)
+    monkeypatch.setattr("petfleet.cli.commands.transfer._MUCH", 0)
     assert run("export", tmp_path / "all.jsonl", "--root", kennel).out == "2 exported\n"
     assert set(records(tmp_path / "all.jsonl")) == {"ada", "bob"}

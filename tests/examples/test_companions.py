@@ -16,7 +16,7 @@ import aiofiles.os
 import filelock
 import pytest
 
-from companions import MOST_PETS, Companions, RefusedError
+from companions import MAX_PETS, Companions, RefusedError
 from petfleet import (
     FleetFormatError,
     FleetStore,
@@ -332,11 +332,11 @@ async def test_a_user_id_that_is_no_directory_writes_nowhere(companions: Compani
 async def test_there_are_so_many_pets_and_no_more(companions: Companions, data: Path) -> None:
     """The limit holds for calls at once too, and a name that is taken is told first."""
     outcomes = await asyncio.gather(
-        *(companions.adopt("u", f"pet{number}", "friend") for number in range(MOST_PETS + 5)), return_exceptions=True
+        *(companions.adopt("u", f"pet{number}", "friend") for number in range(MAX_PETS + 5)), return_exceptions=True
     )
     assert sum(isinstance(outcome, RefusedError) for outcome in outcomes) == 5
     fleet = await companions.pets("u")
-    assert len(fleet.pets) == MOST_PETS
+    assert len(fleet.pets) == MAX_PETS
     assert manifests(data) == await named(companions)
     with pytest.raises(RefusedError, match="already"):
         await companions.adopt("u", names(fleet)[0], "friend")

@@ -16,8 +16,9 @@ import httpx
 import pytest
 from filelock import FileLock
 
-from petfleet import FleetStore, PetFleet, PetHandle, disk, dumps, fleet_path
-from petfleet.watching import Watch
+from petfleet import FleetStore, PetFleet, PetHandle, dumps, fleet_path
+from petfleet._backends.files import disk
+from petfleet._watch import Watch
 from server import app as server
 from server.models import etag
 from tests.conftest import pet

@@ -19,7 +19,7 @@ from tests.cli.running import COMMAND, environment, rest, terminal
 from tests.conftest import pet
 
 FEW, MANY = 2_000, 100_000
-MOST_MORE = 12_000  # KiB of memory that many users may take more than few: a buffer here or there
+MAX_MORE = 12_000  # KiB of memory that many users may take more than few: a buffer here or there
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in KiB only there"),
@@ -103,7 +103,7 @@ def test_memory_is_flat_and_progress_is_shown(
         assert "\x1b[2K" in done.seen.rpartition(f"/{count}")[2]
     assert len(set(shown)) > 10
     print(f"{' '.join(command)}: {memory} KiB")
-    assert memory[MANY] - memory[FEW] <= MOST_MORE
+    assert memory[MANY] - memory[FEW] <= MAX_MORE
 
 
 def test_lines_go_above_the_bar(roots: dict[int, Path]) -> None:

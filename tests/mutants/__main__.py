@@ -85,8 +85,7 @@ def try_one(mutant: Mutant, place: Path) -> Outcome:
 
 
 def _copy(place: Path) -> Path:
-    """Copy the command line and the library there, and return the library: a mutant's module is relative to that."""
-    copy_package(_SOURCES / "petfleet_cli", place)
+    """Copy the package there, and return it: a mutant's module is relative to that."""
     return copy_package(_SOURCES / "petfleet", place)
 
 

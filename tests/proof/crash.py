@@ -37,8 +37,8 @@ from tests.proof.trace import (
 )
 
 SECTOR: Final = 512
-_MOST_REORDERED: Final = 5  # pending names of one directory; of more only all subsets are tried, in their order
-_MOST_PENDING: Final = 12
+_MAX_REORDERED: Final = 5  # pending names of one directory; of more only all subsets are tried, in their order
+_MAX_PENDING: Final = 12
 
 
 _Change = Write | Truncate | SetMode
@@ -106,8 +106,8 @@ class _Directory:
     def tables(self) -> list[_Table]:
         """Return which names a crash may leave."""
         count = len(self.pending)
-        assert count <= _MOST_PENDING, f"{count} names are pending in one directory: split the scenario"
-        if count <= _MOST_REORDERED:
+        assert count <= _MAX_PENDING, f"{count} names are pending in one directory: split the scenario"
+        if count <= _MAX_REORDERED:
             orders = (order for size in range(count + 1) for order in itertools.permutations(range(count), size))
         else:
             orders = (order for size in range(count + 1) for order in itertools.combinations(range(count), size))

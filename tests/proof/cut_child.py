@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import anyio
 
-from petfleet import FleetStore, PetFleet, disk, dumps, lock
-from petfleet.files import FileCommit
-from petfleet.state import State
+from petfleet import FleetStore, PetFleet, dumps
+from petfleet._backends.files import disk, lock
+from petfleet._backends.files.backend import FileCommit
+from petfleet._backends.state import State
 from tests.proof.cut_script import script
 
 POINTS: Final = {

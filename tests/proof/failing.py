@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from unittest import mock
 
-from petfleet import disk, files, lock, reading
+from petfleet._backends.files import backend, disk, lock, reader
 from tests.committing import LOCK
 from tests.proof.ledger import Ledger
 from tests.proof.next_writer import Warned, heard
@@ -184,8 +184,8 @@ def under_petfleet(system: FailingOS) -> Iterator[Warned]:
             heard() as warned,
             mock.patch.object(disk, "os", system),
             mock.patch.object(lock, "os", system),
-            mock.patch.object(files, "os", system),
-            mock.patch.object(reading, "os", system),
+            mock.patch.object(backend, "os", system),
+            mock.patch.object(reader, "os", system),
             mock.patch.object(fcntl, "flock", system.flock),
         ):
             yield warned

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 from unittest import mock
 
-from petfleet import FleetFormatError, PetFleet, disk, dumps, files, lock, reading
-from petfleet.changes import Change, Kind
-from petfleet.files import FileBackend
+from petfleet import FleetFormatError, PetFleet, dumps
+from petfleet._backends.files import backend, disk, lock, reader
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Change, Kind
 from tests.committing import add, attempt, commit, delete, leave_dead_writer, load
 from tests.conftest import pet
 from tests.proof.interferences import Pets, Site
@@ -125,7 +126,7 @@ def _interposed(root: Path) -> Iterator[RecordingOS]:
     """Put a recording ``os`` under petfleet's blocking rooms."""
     system = RecordingOS(root)
     with ExitStack() as patches:
-        for module in (disk, lock, files, reading):
+        for module in (disk, lock, backend, reader):
             patches.enter_context(mock.patch.object(module, "os", system))
         yield system
 

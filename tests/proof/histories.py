@@ -81,7 +81,7 @@ def _histories(place: Path, counted: Counter[str], objects: Objects | None) -> d
 
 
 def check(
-    place: Path, counted: Counter[str], objects: Objects | None = None, *, most_steps: int = linear.MOST_STEPS
+    place: Path, counted: Counter[str], objects: Objects | None = None, *, most_steps: int = linear.MAX_STEPS
 ) -> None:
     """Fail unless every user's history of one trial is linearizable, up to what a last load finds."""
 

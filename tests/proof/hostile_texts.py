@@ -14,7 +14,8 @@ from typing import Final
 
 import anyio
 
-from petfleet import FleetFormatError, FleetStore, codec, dumps, loads
+from petfleet import FleetFormatError, FleetStore, dumps, loads
+from petfleet._toml import decode
 from tests.calls import CAREFUL, OVERWRITE, Call, put
 
 _DATA: Final = Path(__file__).parent.parent / "data"
@@ -101,7 +102,7 @@ def check_read(data: bytes) -> bool:
     """Check that bytes are a fleet, which can be written and read again, or no fleet; return which."""
     refused = None
     try:
-        codec.user_id_in(data)
+        decode.user_id_in(data)
         written = dumps(loads(data))
         assert dumps(loads(written)) == written, f"{data!r} reads back differently"
     except FleetFormatError as error:
@@ -145,7 +146,7 @@ async def _check_kept(rng: random.Random, root: Path, number: int) -> Counter[st
                 assert (now.st_ino, now.st_mtime_ns) == (before.st_ino, before.st_mtime_ns), (
                     f"{name} wrote {data!r} anew"
                 )
-            if not foreign and codec.user_id_in(data) in (None, "user"):
+            if not foreign and decode.user_id_in(data) in (None, "user"):
                 await OVERWRITE(store, "user")
                 assert path.read_bytes() == dumps(await store.load("user")).encode()
                 counted["files that overwrite=True replaced"] += 1

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import anyio
 
-from petfleet import FleetStore, disk, files, lock, reading
+from petfleet import FleetStore
+from petfleet._backends.files import backend, disk, lock, reader
 from tests.calls import ALL, Call
 from tests.conftest import pet
 from tests.proof.hostile_ids import is_taken, is_valid, user_id
@@ -38,7 +39,7 @@ class _Watch:
         self.touched: list[tuple[str, str]] = []
         self.on = False
         sys.addaudithook(self._audit)
-        for module in (disk, lock, files, reading):
+        for module in (disk, lock, backend, reader):
             module.os = self  # type: ignore[attr-defined] # stat and lstat have no audit event
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:

@@ -14,14 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from petfleet import FleetFormatError, codec, dumps, loads
+from petfleet import FleetFormatError, dumps, loads
+from petfleet._toml import decode, limits
 
 MEBIBYTE: Final = 2**20
 SECONDS: Final = 6  # of the processor, for a child to begin with, and
 SECONDS_A_MEBIBYTE: Final = 6  # for each MiB that it reads
 MEMORY: Final = 384 * MEBIBYTE  # for a child to begin with, and
 MEMORY_A_BYTE: Final = 150  # for each byte that it reads, but
-MOST_MEMORY: Final = 1536 * MEBIBYTE  # at most
+MAX_MEMORY: Final = 1536 * MEBIBYTE  # at most
 
 HEAD: Final = 'user_id = "user"\n'
 EMPTY: Final = HEAD + "pets = []\n"
@@ -131,15 +132,15 @@ def read_within_limits(name: str, size: int, *, sabotage: str = "") -> str:
 
 def main(name: str, size: int) -> None:
     """Read within the limits, once like ``loads`` and once like a store that was asked to overwrite."""
-    data = DEAR[name](size).encode()[: codec.MOST_BYTES]
+    data = DEAR[name](size).encode()[: limits.MAX_BYTES]
     seconds = SECONDS + SECONDS_A_MEBIBYTE * -(-size // MEBIBYTE)
-    memory = MEMORY + min(MEMORY_A_BYTE * size, MOST_MEMORY)
+    memory = MEMORY + min(MEMORY_A_BYTE * size, MAX_MEMORY)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     try:
         fleet = loads(data)
     except FleetFormatError as error:
-        codec.user_id_in(data)
+        decode.user_id_in(data)
         print(f"{error!s:.200}")
         return
     if size <= MEBIBYTE // 4:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 from unittest import mock
 
-from petfleet import reading
-from petfleet.files import FileBackend
+from petfleet._backends.files import reader
+from petfleet._backends.files.backend import FileBackend
 from tests.proof.held_commits import OPERATIONS, Call, Operation, Trial, carry_out, moments, prepare
 from tests.proof.interferences import INTERFERENCES, PAIRS, Interference, Pair, Site
 from tests.proof.parts import Part
@@ -108,7 +108,7 @@ def _site() -> Iterator[Site]:
     with (
         tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory,
         mock.patch.object(os, "fsync", return_value=None),
-        mock.patch.object(reading, "_TORN_SECONDS", 0),  # what is torn here stays so
+        mock.patch.object(reader, "_TORN_SECONDS", 0),  # what is torn here stays so
     ):
         yield Site(Path(directory))
 

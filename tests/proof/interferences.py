@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from petfleet import PetFleet, dumps, loads
-from petfleet.changes import Change, Kind
-from petfleet.files import FileBackend
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Change, Kind
 from tests.committing import add, attempt
 from tests.conftest import pet
 

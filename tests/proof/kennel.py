@@ -25,7 +25,9 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
-from petfleet import FleetStore, disk, files, lock, reading
+from petfleet import FleetStore
+from petfleet._backends.files import backend as files
+from petfleet._backends.files import disk, lock, reader
 from tests.children import start_fork
 from tests.proof.kill_tasks import Task, steps
 
@@ -169,7 +171,7 @@ def _outlive(root: str, litter: list[Plan]) -> list[tuple[int, str]]:
 
 def _live(root: str, plan: Plan, reports: int) -> None:
     mortal: Any = _MortalOS(plan.calls, plan.torn)
-    for module in (disk, lock, files, reading):
+    for module in (disk, lock, files, reader):
         vars(module)["os"] = mortal
 
     def report(task: int, step: int, sign: str) -> None:

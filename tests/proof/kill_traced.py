@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from petfleet.files import FileBackend
+from petfleet._backends.files.backend import FileBackend
 from tests.committing import add, commit, leave_dead_writer
 from tests.conftest import wait_until
 from tests.proof.kill_traced_commits import BEGIN, END, HARMLESS

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from petfleet import PetFleet, disk
-from petfleet.changes import Kind
-from petfleet.files import FileBackend
+from petfleet import PetFleet
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Kind
 from tests.children import start_fork
 from tests.committing import add, commit, delete, load
 

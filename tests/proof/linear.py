@@ -18,7 +18,7 @@ C = TypeVar("C", bound=Hashable)
 R = TypeVar("R")
 C_contra = TypeVar("C_contra", contravariant=True)
 
-MOST_STEPS: Final = 20_000
+MAX_STEPS: Final = 20_000
 _SHOWN: Final = 12  # operations in a message
 
 
@@ -66,7 +66,7 @@ def check(
     specification: Specification[S, C, R],
     initial: S,
     *,
-    most_steps: int = MOST_STEPS,
+    most_steps: int = MAX_STEPS,
 ) -> None:
     """Find an order that explains a history.
 

@@ -10,8 +10,9 @@ from anyio.from_thread import BlockingPortal
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from petfleet import FleetStore, ObjectBackend, codec
-from petfleet.bucket import ConflictError, Version
+from petfleet import FleetStore, ObjectBackend
+from petfleet._backends.objects.bucket import ConflictError, Version
+from petfleet._toml import limits
 from tests.homes import MemoryHome, ObjectHome
 from tests.proof import model
 from tests.proof.machine import ANY_STORE, ANY_USER, SEVERAL_CALLS, Machine
@@ -150,7 +151,7 @@ class ObjectMachine(Machine):
             return
         (key, data, note, replacing), call = self.held.pop(which % len(self.held))
         user = key.partition("/")[0]
-        now = self.bucket.get(key, codec.MOST_BYTES)
+        now = self.bucket.get(key, limits.MAX_BYTES)
         fits = replacing == (None if now is None else now.version)
         if fits and call is None:
             # A limit: tags that come back with the bytes, or an object that someone has removed.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
-MOST_WORDS: Final = 8  # that a role keeps
+MAX_WORDS: Final = 8  # that a role keeps
 
 
 class Pet(NamedTuple):
@@ -201,7 +201,7 @@ def _remove(fleet: Fleet, name: str) -> Fleet | str:
 
 def with_word(pet: Pet, stamp: int) -> Pet:
     """Return a pet with one word more in its role, which keeps the last few."""
-    return pet._replace(role=" ".join([*pet.role.split(), str(stamp)][-MOST_WORDS:]))
+    return pet._replace(role=" ".join([*pet.role.split(), str(stamp)][-MAX_WORDS:]))
 
 
 def stamped(name: str, stamp: int) -> Pet:

@@ -11,8 +11,8 @@ from typing import Any, Final
 from unittest import mock
 
 from petfleet import ObjectBackend
-from petfleet.backend import Backend
-from petfleet.bucket import Bucket, ConflictError, Found, UnansweredError, UnsentError, Version
+from petfleet._backends.objects.bucket import Bucket, ConflictError, Found, UnansweredError, UnsentError, Version
+from petfleet._backends.protocol import Backend
 
 Put = Callable[..., Version]
 Arguments = tuple[Any, ...]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from petfleet import PetFleet, fleet_path, loads
-from petfleet.lock import UserLock
+from petfleet._backends.files.lock import UserLock
 
 
 class Warned(logging.Handler):

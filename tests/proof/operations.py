@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from petfleet import FleetStore, PetFleet, dumps
-from petfleet.files import FileBackend
+from petfleet._backends.files.backend import FileBackend
 from tests.committing import FLEET, LOCK, add, commit, leave_dead_writer
 from tests.conftest import pet
 from tests.proof.ledger import Ledger

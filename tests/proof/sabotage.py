@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from petfleet import PetFleet, batching, bucket, disk, lineage, lock, objects, reading
-from petfleet.bucket import Version
-from petfleet.calls import PendingCall
-from petfleet.changes import Kind
-from petfleet.errors import LockTimeoutError
+from petfleet import PetFleet
+from petfleet._backends.files import disk, lock, reader
+from petfleet._backends.objects import backend, bucket, lineage
+from petfleet._backends.objects.bucket import Version
+from petfleet._commit import group_commit
+from petfleet._commit.change import Kind
+from petfleet._commit.user_queue import PendingCall
+from petfleet._model.errors import LockTimeoutError
 
 
 def no_lock() -> None:
@@ -20,20 +23,20 @@ def no_lock() -> None:
 
 def unchecked_memory() -> None:
     """What a process has seen of a user is not compared with what is in the file now."""
-    read = reading.Reader._state
+    read = reader.Reader._state
 
-    def state(self: reading.Reader, place: Any, stored: disk.Stored | None) -> Any:
+    def state(self: reader.Reader, place: Any, stored: disk.Stored | None) -> Any:
         known = self._known.get(place.user_id)
         return read(self, place, stored) if known is None else known.state
 
-    reading.Reader._state = state  # type: ignore[method-assign]
+    reader.Reader._state = state  # type: ignore[method-assign]
 
 
 def again_when_cancelled() -> None:
     """The change of a cancelled call is made again, whether or not it was taken before."""
-    original = batching.Batching.call
+    original = group_commit.Batching.call
 
-    async def call(self: batching.Batching, user_id: str, apply: Any, kind: Kind) -> PetFleet | None:
+    async def call(self: group_commit.Batching, user_id: str, apply: Any, kind: Kind) -> PetFleet | None:
         try:
             return await original(self, user_id, apply, kind)
         except Exception:
@@ -42,20 +45,20 @@ def again_when_cancelled() -> None:
             self._enqueue(user_id, PendingCall(apply, kind))
             raise
 
-    batching.Batching.call = call  # type: ignore[method-assign]
+    group_commit.Batching.call = call  # type: ignore[method-assign]
 
 
 def timed_out_although_done() -> None:
     """A call that was carried out in time is told that it was not."""
-    original = batching.Batching.call
+    original = group_commit.Batching.call
 
-    async def call(self: batching.Batching, user_id: str, apply: Any, kind: Kind) -> PetFleet | None:
+    async def call(self: group_commit.Batching, user_id: str, apply: Any, kind: Kind) -> PetFleet | None:
         result = await original(self, user_id, apply, kind)
         if kind is Kind.CHANGE and self._lock_timeout < 1:
             raise LockTimeoutError(user_id, 0, None)
         return result
 
-    batching.Batching.call = call  # type: ignore[method-assign]
+    group_commit.Batching.call = call  # type: ignore[method-assign]
 
 
 def no_condition() -> None:
@@ -71,12 +74,12 @@ def no_condition() -> None:
 
 def unrevalidated_memory() -> None:
     """An answer that needs no put rests on what was seen last."""
-    read = objects.ObjectBackend._read
+    read = backend.ObjectBackend._read
 
-    def seen_last(self: objects.ObjectBackend, user_id: str, seen: Any) -> Any:
+    def seen_last(self: backend.ObjectBackend, user_id: str, seen: Any) -> Any:
         return read(self, user_id, None) if seen is None else seen
 
-    objects.ObjectBackend._read = seen_last  # type: ignore[method-assign]
+    backend.ObjectBackend._read = seen_last  # type: ignore[method-assign]
 
 
 def not_looked_up() -> None:

@@ -28,7 +28,7 @@ from tests.proof.states_scripts import random_recovery, random_steps
 
 _SCRIPTS: Final = 6  # of a torture round
 _RECOVERIES: Final = 12
-_MOST_STATES: Final = 800  # of those that each of both may leave
+_MAX_STATES: Final = 800  # of those that each of both may leave
 _IN_MEMORY: Final = Path("/dev/shm")
 
 Expected = frozenset[tuple[str, Expectation]]
@@ -164,10 +164,10 @@ def _round(rng: random.Random, directory: Path) -> Counter[str]:
     scripts = [Script(f"script {number}", random_steps(rng)) for number in range(_SCRIPTS)]
     with workplace(directory) as place:
         first = [crash for recording in record(scripts, directory / "first") for crash in crashes(recording, seen)]
-        states = examine(_some(first, _MOST_STATES, rng), place)
+        states = examine(_some(first, _MAX_STATES, rng), place)
         again = recoveries(_some(first, _RECOVERIES, rng), rng)
         second = [crash for recording in record(again, directory / "second") for crash in crashes(recording, seen)]
-        states_again = examine(_some(second, _MOST_STATES, rng), place)
+        states_again = examine(_some(second, _MAX_STATES, rng), place)
     return Counter(
         {
             "scripts": len(scripts),

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from petfleet import FleetFormatError, PetFleet, disk, fleet_path, loads
-from petfleet.changes import Change, Kind
-from petfleet.files import FileBackend
+from petfleet import FleetFormatError, PetFleet, fleet_path, loads
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Change, Kind
 from tests.committing import attempt
 from tests.proof.disk_state import Tree, put
 from tests.proof.states_child import OLD_MODE, REFUSED, ROOT, Call, after

@@ -23,7 +23,8 @@ from typing import Any, Final
 
 from filelock import lock_descriptor
 
-from petfleet import FleetError, FleetStore, PetFleet, PetHandle, disk, dumps, files, fleet_path, lock, reading
+from petfleet import FleetError, FleetStore, PetFleet, PetHandle, dumps, fleet_path
+from petfleet._backends.files import backend, disk, lock, reader
 from tests.recording import CHANGING, RecordingOS
 
 ROOT: Final = "srv/pets/fleets"  # below the directory of a script, and missing at first
@@ -188,7 +189,7 @@ def _die_before(at: int, root: str) -> None:
             os._exit(_DIED)
 
     system.before = before
-    for module in (disk, lock, files, reading):
+    for module in (disk, lock, backend, reader):
         setattr(module, "os", system)  # noqa: B010 - mypy knows what os is
 
 

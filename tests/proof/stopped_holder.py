@@ -13,7 +13,8 @@ from unittest import mock
 
 import anyio
 
-from petfleet import FleetStore, disk
+from petfleet import FleetStore
+from petfleet._backends.files import disk
 from tests.children import SECONDS
 from tests.conftest import pet
 

@@ -19,8 +19,8 @@ from typing import Any, Final
 import filelock
 
 from petfleet import PetFleet, dumps, fleet_path, loads
-from petfleet.changes import Change, Kind
-from petfleet.files import FileBackend
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Change, Kind
 from tests.committing import attempt
 from tests.conftest import pet
 from tests.old_program import USER, rewrite, version

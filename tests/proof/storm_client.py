@@ -21,7 +21,7 @@ from tests.conftest import pet
 from tests.old_program import USER, is_version
 
 _TASKS = 3
-_MOST_PAUSE = 0.01
+_MAX_PAUSE = 0.01
 
 
 class Client:
@@ -50,7 +50,7 @@ class Client:
         rng = random.Random(task)
         number = 0
         while True:
-            await anyio.sleep(rng.random() * _MOST_PAUSE)
+            await anyio.sleep(rng.random() * _MAX_PAUSE)
             number += 1
             call = rng.choice(("load", "peek", "add") if self.changes else ("load", "peek"))
             try:

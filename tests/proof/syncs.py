@@ -15,7 +15,7 @@ _SYNCS: Final = re.compile(r"_?(f|fdata)?sync(fs|_\w+)?")
 
 
 class Site(NamedTuple):
-    """A statement that syncs: in which module and function, where there, and how it reads."""
+    """A statement that syncs: in which file of the package and which function, where there, and how it reads."""
 
     module: str
     function: str
@@ -23,7 +23,7 @@ class Site(NamedTuple):
     line: int
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.function}: {self.text}"
+        return f"{self.module}: {self.function}: {self.text}"
 
 
 def sites() -> list[Site]:
@@ -32,12 +32,14 @@ def sites() -> list[Site]:
     Raises:
         AssertionError: something syncs in another way than by a statement of its own that is a call.
     """
-    return [site for path in sorted(sources().glob("*.py")) for site in _sites(path.stem, path.read_text("utf-8"))]
+    package = sources()
+    modules = [path.relative_to(package).as_posix() for path in sorted(package.rglob("*.py"))]
+    return [site for module in modules for site in _sites(module, (package / module).read_text("utf-8"))]
 
 
 def without(site: Site, directory: Path) -> None:
     """Copy the package into a directory, with ``pass`` in the place of that statement."""
-    path = copy_package(sources(), directory) / f"{site.module}.py"
+    path = copy_package(sources(), directory) / site.module
     lines = path.read_text("utf-8").splitlines()
     line = lines[site.line - 1]
     assert line.strip().partition("  #")[0] == site.text, f"{site}: not a line of its own, {line!r}"
@@ -54,7 +56,7 @@ def _sites(module: str, source: str) -> Iterator[Site]:
         name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
         # The name alone is a flag of files.py.
         if _SYNCS.fullmatch(name) and not (isinstance(node, ast.Name) and name == "sync"):
-            assert isinstance(statement, ast.Expr), f"{module}.{function}: {name} is not in a statement of its own"
+            assert isinstance(statement, ast.Expr), f"{module}: {function}: {name} is not in a statement of its own"
             yield Site(module, function, ast.unparse(statement), statement.lineno)
         for child in ast.iter_child_nodes(node):
             yield from visit(child, function, statement)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import FleetStore, PetFleet, disk, dumps
-from petfleet.files import FileBackend
+from petfleet import FleetStore, PetFleet, dumps
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
 from tests.conftest import pet
 from tests.proof.cut_checks import check_as_found, check_next_calls
 from tests.proof.cut_ledger import Ledger, LostError, Standing
@@ -126,7 +127,7 @@ def test_a_temporary_file_that_stays_is_noticed(root: Path, monkeypatch: pytest.
 def test_a_next_call_that_returns_something_else_is_noticed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on from what is on the disk."""
     wrong = FileBackend(str(root.parent / "elsewhere"))
-    monkeypatch.setattr("petfleet.roots.FileBackend", lambda root: wrong)
+    monkeypatch.setattr("petfleet._backends.resolve.FileBackend", lambda root: wrong)
     (root / "own").mkdir(parents=True)
     (root / "own" / "fleet.toml").write_text(dumps(ONE))
     with pytest.raises(LostError, match="returned"):

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from petfleet import disk, files
-from petfleet.lock import UserLock
-from petfleet.reading import identity
+from petfleet._backends.files import backend, disk
+from petfleet._backends.files.lock import UserLock
+from petfleet._backends.files.reader import identity
 from tests.proof import faults, means, parts
 from tests.proof.failing import ERRNOS
 from tests.proof.operations import OPERATIONS, Operation
@@ -99,24 +99,24 @@ def _one_write(fd: int, data: bytes) -> None:
     os.write(fd, data[:7])
 
 
-def _same_bytes_synced_again(commit: files.FileCommit, lock: UserLock, data: bytes | None, *, confirmed: bool) -> str:
+def _same_bytes_synced_again(commit: backend.FileCommit, lock: UserLock, data: bytes | None, *, confirmed: bool) -> str:
     if confirmed:
         return _write(commit, lock, data, confirmed=True)
     disk.sync_file(commit.path)
     return identity(disk.read(commit.path, 4096))
 
 
-_read, _remove, _write = disk.read, disk.remove, files.FileCommit._write
+_read, _remove, _write = disk.read, disk.remove, backend.FileCommit._write
 LEAKED: list[int] = []
 WITHOUT: dict[str, tuple[object, str, Callable[..., Any]]] = {
     "the file's fsync": (disk, "_sync", _nothing),
     "the directory's sync": (disk.Directory, "sync", _nothing),
-    "syncing what is above": (files.FileCommit, "_sync_above", _nothing),
+    "syncing what is above": (backend.FileCommit, "_sync_above", _nothing),
     "the error for other failures to read": (disk, "read", _any_failure_means_no_fleet),
     "removing temporaries": (disk, "remove", _leave_temporaries),
-    "letting what comes too late fail": (files, "best_effort", _all_may_fail),
+    "letting what comes too late fail": (backend, "best_effort", _all_may_fail),
     "the loop over short writes": (disk, "write_all", _one_write),
-    "writing anew what may be lost": (files.FileCommit, "_write", _same_bytes_synced_again),
+    "writing anew what may be lost": (backend.FileCommit, "_write", _same_bytes_synced_again),
     "file names in errors": (disk, "put_name", _nothing),
     "closing what was opened": (disk, "close", lambda fd, path: LEAKED.append(fd)),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import disk
+from petfleet._backends.files import disk
 from tests.proof import full_disk, means
 from tests.proof.full_disk import Ballast
 

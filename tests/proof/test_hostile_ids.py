@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import names
+from petfleet._model import names
 from tests.proof import hostile_ids, hostile_watch, means
 from tests.proof.hostile import PART
 
@@ -25,15 +25,15 @@ def test_what_strace_saw(tmp_path: Path) -> None:
 # --- the harness can fail --------------------------------------------------------------------------------------------
 
 MISPLACED = """
-from petfleet import layout
-place = layout.Place.__init__
+from petfleet._backends.files import paths
+place = paths.Place.__init__
 def misplace(self, root, user_id):
     place(self, root, user_id)
     self.lock = f"{root}/{abs(hash(user_id))}.lock"
-layout.Place.__init__ = misplace
+paths.Place.__init__ = misplace
 """
 UNRULY = """
-from petfleet import names
+from petfleet._model import names
 names._broken_rule = lambda user_id: None
 from tests.proof import hostile_watch
 hostile_watch.is_valid = hostile_watch.is_taken = lambda user_id: "/" not in user_id[:-1]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import codec
+from petfleet._toml import decode
 from tests.proof import hostile_texts, hostile_weights, means, parts
 from tests.proof.hostile import PART
 
@@ -51,14 +51,15 @@ def test_within_limits(name: str, size: int) -> None:
 
 # Closer to what is needed, so that it takes no longer than it must.
 LIMITS = """
-from petfleet import extra, toml
+from petfleet._model import extra
+from petfleet._toml import limits
 from tests.proof import hostile_weights
 hostile_weights.SECONDS, hostile_weights.SECONDS_A_MEBIBYTE = 2, 1
 hostile_weights.MEMORY, hostile_weights.MEMORY_A_BYTE = 2**27, 80
 """
 UNBOUNDED = {
-    "memory of a long number": ("a decimal number", LARGE, "import re; toml._LONG_NUMBER = re.compile('(?!)')"),
-    "notes on keys of many parts": ("long headers", 2**19, "toml.check_weight = lambda source: None"),
+    "memory of a long number": ("a decimal number", LARGE, "import re; limits._LONG_NUMBER = re.compile('(?!)')"),
+    "notes on keys of many parts": ("long headers", 2**19, "limits.check_weight = lambda source: None"),
     "the square of a long key": ("values under a long key", 2**20, "extra._Where = str.format"),
 }
 
@@ -74,13 +75,13 @@ def test_a_reader_without_its_bounds_is_stopped(name: str, size: int, sabotage: 
 
 def test_an_escaping_error_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that is no FleetFormatError fails the check, with the bytes that it came of."""
-    monkeypatch.setattr(codec, "_decode", lambda data: data.decode())
+    monkeypatch.setattr(decode, "_decode", lambda data: data.decode())
     with pytest.raises(AssertionError, match=r"UnicodeDecodeError\(.* came of b'\\xff'"):
         hostile_texts.check_read(b"\xff")
 
 
 def test_an_overwritten_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that overwrites another user's file is caught at it."""
-    monkeypatch.setattr(codec, "user_id_in", lambda data: "user")
+    monkeypatch.setattr(decode, "user_id_in", lambda data: "user")
     with pytest.raises(AssertionError, match=r"^save overwrite speaks of None where there is b"):
         hostile_texts.check_kept(random.Random(0), tmp_path / "root", 50)

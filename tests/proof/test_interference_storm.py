@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from petfleet import disk
-from petfleet.files import FileBackend
-from petfleet.memory import Memory
+from petfleet._backends.files import disk
+from petfleet._backends.files.backend import FileBackend
+from petfleet._util.cache import Memory
 from tests.patched import mutate
 from tests.proof import interference, means, parts
 from tests.proof.held_commits import OPERATIONS, moments
@@ -93,8 +93,11 @@ def test_a_delete_of_a_fleet_that_is_away_is_seen(monkeypatch: pytest.MonkeyPatc
         (
             "FileLock held",
             {
-                "lock.py": ("self._held = lock_descriptor(self._fd, blocking=False)", "self._held = True"),
-                "disk.py": (
+                "_backends/files/lock.py": (
+                    "self._held = lock_descriptor(self._fd, blocking=False)",
+                    "self._held = True",
+                ),
+                "_backends/files/disk.py": (
                     "return now is not None and _same(now.status, before.status) and now.data == before.data",
                     "return True",
                 ),
@@ -103,7 +106,7 @@ def test_a_delete_of_a_fleet_that_is_away_is_seen(monkeypatch: pytest.MonkeyPatc
         ),
         (
             "rewritten slowly",
-            {"reading.py": ("_TORN_SECONDS: Final = 0.1", "_TORN_SECONDS: Final = 0")},
+            {"_backends/files/reader.py": ("_TORN_SECONDS: Final = 0.1", "_TORN_SECONDS: Final = 0")},
             "FleetFormatError",
         ),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from petfleet import disk
+from petfleet._backends.files import disk
 from tests.patched import IN_PLACE, mutate
 from tests.proof import means
 from tests.proof.kill import PART
@@ -29,18 +29,20 @@ def test_what_killed_processes_acknowledged_is_there_and_the_next_writer_waits_f
         pytest.param(IN_PLACE, "FleetFormatError|children ended with", id="written in place"),
         pytest.param(
             (
-                "changes.py",
+                "_commit/change.py",
                 "        commit.write(before, after)\n",
-                "        from petfleet import calls\n\n"
-                "        calls.mark_done(changes)\n"
-                "        calls.post(changes)\n"
+                "        from petfleet._commit import user_queue\n\n"
+                "        user_queue.mark_done(changes)\n"
+                "        user_queue.post(changes)\n"
                 "        commit.write(before, after)\n",
             ),
             "is stored, and not one of|are in the shared fleet, and not one of|is counted|no order of",
             id="acknowledged before the commit",
         ),
         pytest.param(
-            ("lock.py", 'self._mark(f"writing pid ', 'str(f"writing pid '), r"\.tmp.* are left of", id="no marker"
+            ("_backends/files/lock.py", 'self._mark(f"writing pid ', 'str(f"writing pid '),
+            r"\.tmp.* are left of",
+            id="no marker",
         ),
     ],
 )

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from petfleet import FleetFormatError, PetFleet
-from petfleet.changes import Kind
-from petfleet.files import FileBackend
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Kind
 from tests.committing import add, commit, load
 from tests.conftest import pet
 from tests.patched import IN_PLACE, mutate

@@ -8,8 +8,14 @@ from typing import Any, Final
 
 import pytest
 
-from petfleet import PetFleet, bucket, codec, disk, files, lineage, names, objects, reading, store
-from petfleet.state import State
+from petfleet import PetFleet, _store
+from petfleet._backends.files import backend as files
+from petfleet._backends.files import disk, reader
+from petfleet._backends.objects import backend as objects
+from petfleet._backends.objects import bucket, lineage
+from petfleet._backends.state import State
+from petfleet._model import names
+from petfleet._toml import decode
 from tests.proof import means, walks
 from tests.proof.machine import Made, walk
 from tests.proof.parts import quick
@@ -36,7 +42,7 @@ def test_the_api_goes_as_the_model_says_on_a_real_store(weed: Weed) -> None:
     assert counted["calls"] > 50, counted
 
 
-def _remembered(self: reading.Reader, place: Any, stored: Any) -> State:
+def _remembered(self: reader.Reader, place: Any, stored: Any) -> State:
     known = self._known.get(place.user_id)
     return _STATE(self, place, stored) if known is None else known.state
 
@@ -55,15 +61,15 @@ def _whatever_is_there(self: bucket.Bucket, key: str, data: bytes, note: str, re
     return _PUT(self, key, data, note, None if found is None else found.version)
 
 
-_STATE: Final = reading.Reader._state
+_STATE: Final = reader.Reader._state
 _READ: Final = objects.ObjectBackend._read
 _PUT: Final = bucket.Bucket.put
 _WITHOUT: Final = PetFleet.without_pet
 _Forgotten = tuple[object, str, Callable[..., object]]
 _OF_FILES: Final[dict[str, _Forgotten]] = {
-    "that others may have changed the file": (reading.Reader, "_state", _remembered),
-    "that another user's broken file is no one else's to replace": (codec, "user_id_in", lambda data: None),
-    "to compare before it replaces": (store, "_may_replace", lambda stored, old, user_id: True),
+    "that others may have changed the file": (reader.Reader, "_state", _remembered),
+    "that another user's broken file is no one else's to replace": (decode, "user_id_in", lambda data: None),
+    "to compare before it replaces": (_store, "_may_replace", lambda stored, old, user_id: True),
     "that a removed pet is not active": (PetFleet, "without_pet", _first_stays_active),
     "which names a user may have": (names, "_broken_rule", lambda user_id: None),
     "what dead writers leave": (disk, "sweep", lambda path: None),

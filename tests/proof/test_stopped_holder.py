@@ -76,6 +76,8 @@ async def test_a_holder_without_a_lock_does_not_pass(
 ) -> None:
     """Others are not refused."""
     means.need("linux")
-    mutate(tmp_path / "src", monkeypatch, ("lock.py", "lock_descriptor(self._fd, blocking=False)", "True"))
+    mutate(
+        tmp_path / "src", monkeypatch, ("_backends/files/lock.py", "lock_descriptor(self._fd, blocking=False)", "True")
+    )
     with pytest.raises(AssertionError, match="dict_keys"):
         await stop_a_holder("before it reads", root, anyio_backend_name)

@@ -10,12 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, cast
 
-from petfleet import FleetStore, LockTimeoutError, PetFleet, UnconfirmedCommitError, waking
-from petfleet.changes import Change, Kind
-from petfleet.disk import read, uninterrupted
-from petfleet.files import FileBackend
-from petfleet.lock import UserLock, lock_timeout_error
-from petfleet.reading import identity
+from petfleet import FleetStore, LockTimeoutError, PetFleet, UnconfirmedCommitError
+from petfleet._backends.files.backend import FileBackend
+from petfleet._backends.files.disk import read, uninterrupted
+from petfleet._backends.files.lock import UserLock, lock_timeout_error
+from petfleet._backends.files.reader import identity
+from petfleet._commit import waiter
+from petfleet._commit.change import Change, Kind
 from tests.committing import FLEET, LOCK, attempt, marker
 from tests.conftest import pet
 from tests.homes import is_free
@@ -23,7 +24,7 @@ from tests.proof.failing import FailingOS, under_petfleet
 from tests.proof.ledger import BEYOND_US
 from tests.proof.operations import Operation, load, nothing, text
 
-waking.load()  # else the first store of each child would do it, by calls that are counted and fail
+waiter.load()  # else the first store of each child would do it, by calls that are counted and fail
 
 _TOO_LATE: Final = {("unlock", LOCK), ("close", LOCK)}  # what comes of the lock fails no call
 _REMOVING: Final = {("unlink", "TEMPORARY"), ("listdir", "u")}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from petfleet import FleetFormatError, lock
-from petfleet.changes import Kind
-from petfleet.files import FileBackend
+from petfleet import FleetFormatError
+from petfleet._backends.files import lock
+from petfleet._backends.files.backend import FileBackend
+from petfleet._commit.change import Kind
 from tests.committing import add, commit
 from tests.proof.held_commits import Operation, Trial
 from tests.proof.interferences import THEIRS, Interference, Pets, Site, pets_in

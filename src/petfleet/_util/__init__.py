@@ -1,1 +1,1 @@
-"""What the rooms of petfleet stand on."""
+"""What every room may use: a cache, forks, logging, and the runtime (threads, locks, timers, the clock)."""

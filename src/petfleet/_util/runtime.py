@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from petfleet import logs
+from petfleet._util import log
 
 Lock = threading.Lock
 Queue = queue.SimpleQueue
@@ -86,7 +86,7 @@ class Timers:
             try:
                 function()
             except Exception as error:  # noqa: BLE001 - one user's trouble must not end the others' timers
-                logs.warning("a timer failed: %r", error)
+                log.warning("a timer failed: %r", error)
 
     def _next(self) -> Callable[[], object] | None:
         with self._changed:

@@ -216,7 +216,7 @@ async def test_workers_that_are_killed(tmp_path: Path) -> None:
         assert server.started() == 10
     # And the traces of those that were killed are gone: the next call for each user has cleared them up.
     checked = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "petfleet_cli", "check", "--root", root), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "petfleet", "check", "--root", root), stdout=asyncio.subprocess.PIPE
     )
     said, _ = await checked.communicate()
     assert checked.returncode == 0, said.decode()

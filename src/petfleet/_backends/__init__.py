@@ -1,0 +1,1 @@
+"""Where fleets live: the seam (`protocol`, `state`), and a room for each kind of place."""

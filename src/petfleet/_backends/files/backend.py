@@ -1,0 +1,382 @@
+"""Fleets in files: one commit, top to bottom, in blocking code."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+from collections.abc import Callable, Generator
+
+from petfleet._backends.files import disk, inotify, reader
+from petfleet._backends.files.lock import UserLock, holder
+from petfleet._backends.files.paths import FLEET_FILE, Place
+from petfleet._backends.files.reader import Reader, identity
+from petfleet._backends.protocol import Call, Holder, Look, Notices, OvertakenError
+from petfleet._backends.state import ABSENT, State
+from petfleet._model.errors import InvalidNameError, UnconfirmedCommitError
+from petfleet._model.fleet import PetFleet
+from petfleet._model.names import check_user_id
+from petfleet._util import log
+from petfleet._util.cache import Memory
+from petfleet._util.log import best_effort
+
+
+class FileBackend:
+    """Fleets under one root directory. May be called from any thread, for one user from several at once."""
+
+    peeks_at_once = 4  # more of them only take the interpreter from one another
+    looks_at_once = 1  # a look takes microseconds
+    look_seconds = 1.0
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._reader = Reader()
+        self._swept: Memory[str, bool] = Memory(2048, 1024 * 1024)  # whose leftovers of a power cut were looked for
+        self._anchored: tuple[int, int] | None = None  # the root whose own name is known to be durable
+
+    def __str__(self) -> str:
+        return self._root
+
+    # --- what the rooms above call -----------------------------------------------------------------------------------
+
+    def begin(self, user_id: str, *, create: bool) -> FileCommit:
+        """Open the user's lock file, and return a try; ``create`` makes what is missing.
+
+        Raises:
+            OvertakenError: someone is just removing the user's directory.
+            OSError, FleetFormatError: the lock file cannot be opened.
+        """
+        place = Place(self._root, user_id)
+        disk.refuse_link(place.directory)
+        try:
+            return FileCommit(self, place, self._open_lock(place, create))
+        except FileNotFoundError as error:
+            if _is_below_dangling_link(place.directory):
+                raise  # it will not come by waiting
+            raise OvertakenError from error
+
+    def turn_path(self, user_id: str) -> str:
+        """Return the path of the user's lock file."""
+        return Place(self._root, user_id).lock
+
+    def holder(self, user_id: str) -> Holder | None:
+        """Return who holds the user's lock, as far as it can be told; None if no one does."""
+        return holder(self.turn_path(user_id))
+
+    def peek(self, user_id: str) -> PetFleet | None:
+        """Return the fleet as its file is now, without the lock; None if there is none."""
+        return self._peek(user_id)[1].fleet
+
+    def text(self, user_id: str) -> str | None:
+        """Return the text that the fleet's file holds now, without the lock; None if there is none."""
+        stored, _ = self._peek(user_id)
+        return None if stored is None or stored.data is None else stored.data.decode()
+
+    def users(self, left_out: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
+        """Yield the ids that have a fleet, in no order.
+
+        Args:
+            left_out: told of each directory that has a fleet, or may have one, and of why it cannot be a user; without
+                it, a directory that cannot be looked into is a warning in the log.
+        """
+        try:
+            entries = disk.uninterrupted(os.scandir, self._root)
+        except FileNotFoundError:
+            return
+        with entries:
+            for entry in entries:
+                try:
+                    check_user_id(entry.name)
+                    disk.refuse_link(entry.path)
+                    found = disk.exists(os.path.join(entry.path, FLEET_FILE))
+                except InvalidNameError as error:
+                    if left_out is not None and os.path.lexists(os.path.join(entry.path, FLEET_FILE)):
+                        left_out(entry.name, error)
+                    continue
+                except NotADirectoryError:
+                    continue  # not ours
+                except OSError as error:
+                    if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
+                        raise
+                    if left_out is None:
+                        log.warning("%s; left out of the users", error)
+                    elif entry.name != "lost+found":  # that of a mounted disk
+                        left_out(entry.name, error)
+                    continue
+                if found:
+                    yield entry.name
+
+    def look(self, user_id: str, seen: object) -> Look | None:
+        """Return the fleet as its file is now; None if that is what it was when ``seen`` was its sign."""
+        sign = reader.sign(Place(self._root, user_id))  # before the read: what changes it after that has another sign
+        if sign is not None and sign == seen:
+            return None
+        return Look(sign, self.peek(user_id))
+
+    def check_notices(self) -> None:
+        """Raise ModuleNotFoundError without watchfiles."""
+        # Not imported here: that takes 60 ms, which the thread has and the event loop has not.
+        if importlib.util.find_spec("watchfiles") is None:
+            raise ModuleNotFoundError("store.watch needs watchfiles: pip install 'petfleet[watch]'", name="watchfiles")
+
+    def notices(self, call: Call) -> Notices:
+        """Return what the operating system tells of changes."""
+        return inotify.Notices(self._root, call)
+
+    def _peek(self, user_id: str) -> tuple[disk.Stored | None, State]:
+        place = Place(self._root, user_id)
+        disk.refuse_link(place.directory)
+        stored, state = self._reader.read(place)
+        state.readable()  # raises what keeps it from being a fleet
+        return stored, state
+
+    def _open_lock(self, place: Place, create: bool) -> UserLock | None:
+        """Open the user's lock file; None if nothing is there to be locked."""
+        try:
+            return UserLock(place.lock, create=False)
+        except FileNotFoundError:
+            pass
+        made = 0
+        if create:
+            try:
+                made = disk.make_directories(place.directory)
+            except BaseException:
+                self._anchored = None  # as below: it may have come as far as the root
+                raise
+            if made > 1:
+                self._anchored = None  # a root made again may have the number of the one before
+        elif not disk.exists(place.fleet):
+            return None
+        lock = UserLock(place.lock, create=True)
+        lock.fresh = made > 0
+        return lock
+
+
+class FileCommit:
+    """One try at one user's file. Without a lock it finds no fleet, or is overtaken."""
+
+    def __init__(self, backend: FileBackend, place: Place, lock: UserLock | None) -> None:
+        self.path = place.fleet
+        self._backend = backend
+        self._place = place
+        self._lock = lock
+        self._stored: disk.Stored | None = None
+
+    def try_turn(self) -> bool:
+        """Take the lock if it is free, on the one descriptor: opening the file for each try costs ten times as much."""
+        return self._lock is None or self._lock.try_acquire()
+
+    def wait_turn(self) -> None:
+        """Wait for the lock in the kernel, which hands it on in the order of asking."""
+        assert self._lock is not None
+        self._lock.acquire()
+
+    def close(self) -> None:
+        """Release the lock and close its file."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def read(self) -> State:
+        """Read the fleet file, and make sure that what was read is on disk."""
+        try:
+            return self._read_nothing() if self._lock is None else self._read_locked(self._lock)
+        except (FileNotFoundError, OvertakenError) as error:
+            raise self._overtaken() from error
+
+    def confirm(self, before: State) -> State:
+        """Remember and return what was read, which is durable. Of a user who has no fleet, leave nothing."""
+        if not before.absent:
+            self._backend._reader.remember(self._place, self._stored and self._stored.data, before)
+        elif self._lock is None:
+            # Of a first write, a power cut may leave the temporary file without the lock file. (Should it be that of a
+            # writer who has made both just now, its rename fails, and it starts over.)
+            best_effort(disk.sweep, self._place.fleet)
+        else:
+            self._leave_nothing(sync=False)
+        return before
+
+    def write(self, before: State, after: State) -> None:
+        """Put a new file in the place of the one that was read, or remove it."""
+        try:
+            if self._lock is None:
+                self._write_nothing(after)
+            elif after is before:
+                self._leave_nothing(sync=True)
+            else:
+                self._replace(self._lock, after)
+        except (FileNotFoundError, OvertakenError) as error:
+            raise self._overtaken() from error
+
+    def _overtaken(self) -> OvertakenError:
+        """The directory may vanish between any two steps."""
+        # Its temporary file is still in the directory, if that was away when the file was to be removed.
+        self._backend._swept.forget(self._place.user_id)
+        return OvertakenError()
+
+    def _read_locked(self, lock: UserLock) -> State:
+        if not lock.is_at_path():
+            raise OvertakenError
+        backend, place = self._backend, self._place
+        if not backend._swept.get(place.user_id):
+            backend._swept.put(place.user_id, best_effort(disk.sweep, place.fleet), len(place.user_id))
+        self._stored, state = self._read_durable(lock)
+        return state
+
+    def _replace(self, lock: UserLock, after: State) -> None:
+        data = after.encoded()
+        try:
+            self._write(lock, data, confirmed=True)
+        except UnconfirmedCommitError:
+            self._backend._reader.forget(self._place)
+            raise
+        if after.absent:
+            self._leave_nothing(sync=True)
+        else:
+            self._backend._reader.remember(self._place, data, after)
+
+    def _read_nothing(self) -> State:
+        """Look once more whether there is nothing: calls that were made since the first look are answered by it too."""
+        if disk.exists(self._place.fleet) or disk.exists(self._place.lock):
+            raise OvertakenError
+        return ABSENT
+
+    def _write_nothing(self, after: State) -> None:
+        """Leave nothing of a user who has neither fleet nor lock file: a dead writer may have left the directory."""
+        place, root = self._place, self._backend._root
+        if not after.absent:
+            raise OvertakenError  # the next try makes the directory first
+        if not disk.exists(place.directory):
+            best_effort(disk.sweep, place.fleet)
+            if disk.exists(root):
+                best_effort(disk.sync_directory, root)  # who removed the directory may have died before that
+            return
+        self._lock = UserLock(place.lock, create=True)
+        if not self._lock.try_acquire() or not self._lock.is_at_path() or disk.exists(place.fleet):
+            raise OvertakenError
+        self._leave_nothing(sync=True)
+
+    def _read_durable(self, lock: UserLock) -> tuple[disk.Stored | None, State]:
+        place, reader = self._place, self._backend._reader
+        marker = lock.marker()
+        stored, state = reader.read(place)
+        if marker is not None and marker.state == "clean" and marker.note == identity(stored):
+            return stored, state
+        if marker is None and stored is None and lock.fresh:
+            return stored, state
+        if marker is None or marker.state == "clean":
+            # Someone wrote, or removed, the file or the marker without our lock.
+            self._sync_foreign(lock, stored)
+            return stored, state
+        if state.error is not None:
+            # Not written by us. Were it written anew, what its writer has yet to write would go into the file that was
+            # replaced. The marker stays: what could not be synced is not synced by trying again.
+            best_effort(disk.sweep, place.fleet)
+            return stored, state
+        # A writer died, or could not sync. A failed sync may have dropped the data and would not fail again, so
+        # nothing but writing the same bytes anew makes them durable.
+        log.warning("%s: recovering after %s did not finish writing", place.fleet, marker.note)
+        disk.sweep(place.fleet)
+        self._stored = stored
+        written = self._write(lock, None if stored is None else stored.data, confirmed=False)
+        stored, state = reader.read(place)
+        if identity(stored) != written:
+            raise OvertakenError  # what stands there now is not what was synced
+        return stored, state
+
+    def _sync_foreign(self, lock: UserLock, stored: disk.Stored | None) -> None:
+        place = self._place
+        best_effort(disk.sweep, place.fleet)  # others may have emptied the marker of a writer that died
+        try:
+            if stored is not None:
+                disk.sync_file(place.fleet)
+            disk.sync_directory(place.directory)
+            self._sync_above()
+            if not disk.unchanged(place.fleet, stored):
+                raise OvertakenError
+        except FileNotFoundError:
+            raise
+        except OSError:
+            best_effort(lock.mark_writing)  # so that the next holder writes it anew
+            raise
+        best_effort(lock.mark_clean, identity(stored))
+
+    def _write(self, lock: UserLock, data: bytes | None, *, confirmed: bool) -> str:
+        """Put ``data`` durably in the place of what was read (None removes it), and return the identity of the outcome.
+
+        ``confirmed`` says that what was read is durable.
+        """
+        place, stored = self._place, self._stored
+        directory = disk.Directory(place.directory)
+        try:
+            lock.mark_writing()
+            temporary = disk.temporary_name(place.fleet)
+            outcome = identity(None)
+            try:
+                if data is not None:
+                    outcome = disk.write_new(temporary, data, stored and stored.status)
+                if not lock.is_at_path() or not disk.unchanged(place.fleet, stored):
+                    raise OvertakenError
+                if data is not None:
+                    disk.rename(temporary, place.fleet)
+                elif stored is not None:
+                    os.unlink(place.fleet)  # an error if it is away by now: it may come back
+            except BaseException:
+                # The old file stands. Unless it was durable and nothing is left beside it, the marker stays too, for
+                # the next holder to recover.
+                if best_effort(disk.remove, temporary) and confirmed:
+                    best_effort(lock.mark_clean, identity(stored))
+                raise
+            try:
+                directory.sync()
+                if stored is None or not confirmed:
+                    self._sync_above()
+            except Exception as error:
+                # The marker stays, so that the next holder writes the same bytes again.
+                if not confirmed:
+                    raise  # in a recovery: nothing of the calls has been tried yet
+                raise UnconfirmedCommitError(place.fleet) from error
+            best_effort(lock.mark_clean, outcome)
+            return outcome
+        finally:
+            best_effort(directory.close)
+
+    def _sync_above(self) -> None:
+        """Make the user's directory durable in the root, and, once, the root in what is above it."""
+        backend = self._backend
+        try:
+            disk.sync_directory(backend._root)
+            status = os.stat(backend._root)
+            root = (status.st_dev, status.st_ino)
+            if backend._anchored != root:
+                # All of them, whoever made them: another thread may have made one and not yet synced it.
+                above = backend._root
+                while above != os.path.dirname(above):
+                    above = os.path.dirname(above)
+                    _sync_ancestor(above)
+                backend._anchored = root
+        except FileNotFoundError:
+            pass  # someone has moved the root or removed it; which names are durable now is up to them
+
+    def _leave_nothing(self, *, sync: bool) -> None:
+        """Remove what is left of a user without a fleet, except for files that are not ours."""
+        place = self._place
+        self._backend._reader.forget(place)
+        best_effort(disk.sweep, place.fleet)
+        if best_effort(disk.remove, place.lock) and best_effort(disk.remove_directory, place.directory) and sync:
+            best_effort(disk.sync_directory, self._backend._root)
+
+
+def _is_below_dangling_link(path: str) -> bool:
+    """Return whether nothing can be made at that path, since a link above it leads nowhere."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return not os.path.exists(path)
+
+
+def _sync_ancestor(path: str) -> None:
+    try:
+        disk.sync_directory(path)
+    except OSError as error:
+        # Where we may not look, or where there is no such call, no one could do more.
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOTSUP, errno.ENOSYS):
+            raise

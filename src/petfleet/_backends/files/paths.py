@@ -1,0 +1,33 @@
+"""Where a user's files are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from petfleet._model.names import check_user_id
+
+FLEET_FILE: Final = "fleet.toml"
+LOCK_FILE: Final = "fleet.toml.lock"
+
+
+def fleet_path(user_id: str, root: str | os.PathLike[str]) -> Path:
+    """Return the path of that user's fleet file, ``<root>/<user_id>/fleet.toml``, without looking at the disk.
+
+    Raises:
+        InvalidNameError: ``user_id`` may not name a directory.
+    """
+    return Path(root, check_user_id(user_id), FLEET_FILE)
+
+
+class Place:
+    """Where one user's files are."""
+
+    __slots__ = ("directory", "fleet", "lock", "user_id")
+
+    def __init__(self, root: str, user_id: str) -> None:
+        self.user_id = user_id
+        self.directory = f"{root}{os.sep}{user_id}"
+        self.fleet = f"{self.directory}{os.sep}{FLEET_FILE}"
+        self.lock = f"{self.directory}{os.sep}{LOCK_FILE}"

@@ -1,0 +1,106 @@
+"""What a user's file holds, and what that means; a file that others may just be rewriting is read again."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final, NamedTuple, TypeAlias
+
+from petfleet._backends.files import disk
+from petfleet._backends.files.paths import Place
+from petfleet._backends.state import ABSENT, State, parse_state
+from petfleet._toml import limits
+from petfleet._util import runtime
+from petfleet._util.cache import Memory
+
+# Seconds. The old program truncates the file and writes it in place: what cannot be parsed and is empty, or was written
+# to no longer ago than this, is read again for no longer than this.
+_TORN_SECONDS: Final = 0.1
+_TORN_PAUSE: Final = 0.002  # seconds between two of these reads
+
+
+class _Known(NamedTuple):
+    """The last bytes that a user's commit saw, and what they mean."""
+
+    data: bytes | None
+    state: State
+
+
+Sign: TypeAlias = tuple[int, ...]
+
+
+class Reader:
+    """Reads fleets, under the user's lock or without, and remembers the last ones."""
+
+    def __init__(self) -> None:
+        # Bytes are compared, so this cannot be stale.
+        self._known: Memory[str, _Known] = Memory(1024, 8 * 1024 * 1024)
+        self._waited_for: Memory[str, str] = Memory(2048, 1024 * 1024)  # a user's file that stayed torn: its identity
+
+    def remember(self, place: Place, data: bytes | None, state: State) -> None:
+        """Keep what those bytes mean."""
+        # A fleet holds about three times the bytes of its text.
+        self._known.put(place.user_id, _Known(data, state), 4 * len(data or b""))
+
+    def forget(self, place: Place) -> None:
+        """Keep nothing of that user."""
+        self._known.forget(place.user_id)
+
+    def read(self, place: Place) -> tuple[disk.Stored | None, State]:
+        """Read the fleet file and say what it means; again, while it looks as if something were rewriting it."""
+        give_up = runtime.monotonic() + _TORN_SECONDS
+        while True:
+            # Of before the read: to be held up after it makes no file look old, and uses up no one's last try.
+            began, now = runtime.monotonic(), time.time()
+            stored = disk.read(place.fleet, limits.MAX_BYTES)
+            state = self._state(place, stored)
+            if stored is None or stored.data is None or state.error is None or not state.overwritable:
+                return stored, state
+            if not self._may_be_torn(place, stored, now - _TORN_SECONDS):
+                return stored, state
+            if began > give_up:
+                self._waited_for.put(place.user_id, identity(stored), len(place.user_id))
+                return stored, state
+            time.sleep(_TORN_PAUSE)
+
+    def _may_be_torn(self, place: Place, stored: disk.Stored, since: float) -> bool:
+        """Return whether a file that means no fleet may just be being rewritten, or was at that time."""
+        if self._waited_for.get(place.user_id) == identity(stored):
+            return False
+        if not stored.data:
+            return True  # however old it looks: a truncated file gets its size first, and its time up to 20 ms later
+        try:
+            # Not by its time when it was opened: it may have been truncated between that and the read.
+            written = os.lstat(place.fleet).st_mtime
+        except FileNotFoundError:
+            return True
+        return since <= written <= time.time() + _TORN_SECONDS
+
+    def _state(self, place: Place, stored: disk.Stored | None) -> State:
+        if stored is None:
+            return ABSENT
+        known = self._known.get(place.user_id)
+        if known is not None and stored.data is not None and known.data == stored.data:
+            return known.state
+        return parse_state(stored.data, stored.status.st_size, place.user_id, place.fleet)
+
+
+def sign(place: Place) -> Sign | None:
+    """Return what tells a user's file from what it was, without reading it; None where only reading it does."""
+    found: Sign = ()
+    try:
+        directory = os.lstat(place.directory)
+        found = (directory.st_dev, directory.st_ino)
+        file = os.lstat(place.fleet)
+    except FileNotFoundError:
+        return found
+    except OSError:
+        return None
+    if not disk.settled(file):
+        return None
+    return (*found, file.st_ino, file.st_size, file.st_ctime_ns)
+
+
+def identity(stored: disk.Stored | None) -> str:
+    """Return what tells this content from any other, and from no file."""
+    return "none" if stored is None else disk.identity(stored.status, stored.data)

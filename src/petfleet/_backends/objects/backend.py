@@ -1,0 +1,365 @@
+"""Fleets in objects of a bucket: one commit by compare-and-swap, top to bottom, in blocking code.
+
+There is no lock. A put names the version of the object that it is to replace, and the store refuses it if that is not
+there any more; then the same changes are applied to what is there now.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Final, NamedTuple
+
+from petfleet._backends.files.inotify import wait_for_call
+from petfleet._backends.files.paths import FLEET_FILE
+from petfleet._backends.objects import lineage
+from petfleet._backends.objects.bucket import (
+    Bucket,
+    ConflictError,
+    Found,
+    Listed,
+    UnansweredError,
+    UnchangedError,
+    UnsentError,
+    Version,
+)
+from petfleet._backends.objects.lineage import Lineage, Writer
+from petfleet._backends.protocol import Call, Holder, Look, Notices, OvertakenError
+from petfleet._backends.state import ABSENT, State, parse_state
+from petfleet._model.errors import InvalidNameError, UnconfirmedCommitError
+from petfleet._model.fleet import PetFleet
+from petfleet._model.names import check_user_id, text
+from petfleet._toml import limits
+from petfleet._util import log, runtime
+from petfleet._util.backoff import random_rest
+from petfleet._util.cache import Memory
+from petfleet._util.fork import start_clean_in_child
+
+# What a deleted fleet leaves. Stores that delete on a condition are few, and obstore asks none of them; to delete
+# without one would drop what someone else has just committed.
+# Each is another one, and so has an ETag of its own: a put that was meant for an earlier one, and comes late, is
+# refused. It has fewer bytes than any fleet: who lists objects tells it without reading it.
+TOMBSTONE: Final = re.compile(rb"#absent [0-9a-f]{9}\n")
+TOMBSTONE_BYTES: Final = 18
+
+
+class _Known(NamedTuple):
+    """An object as it was seen last, and what it means; ``version`` is None if there was none."""
+
+    version: Version | None
+    lineage: Lineage | None
+    state: State
+
+
+_NOTHING: Final = _Known(None, None, ABSENT)
+
+
+class ObjectBackend:
+    """Fleets in a bucket of an object store that has conditional writes, for ``FleetStore(ObjectBackend(url))``.
+
+    Each fleet is the object ``<prefix>/<user_id>/fleet.toml``, byte for byte what the file would hold; a fleet that was
+    deleted is an object that says so. Any number of processes on any number of machines may share a bucket.
+
+    What a call returned, the store has acknowledged: how durable that is, is up to the store. ``lock_timeout`` of the
+    FleetStore bounds how long a call goes on trying against others; a request under way is not cut short (see
+    ``client_options``), and a put whose answer was lost is looked up for 10 s. S3 was tried with SeaweedFS; gs:// and
+    az:// go the same way by documentation of obstore.
+
+    Not promised: anything about programs that write the objects without a condition; use in a process forked from one
+    that has used a bucket (OSError).
+
+    Args:
+        url: ``s3://bucket/prefix``, ``gs://...`` or ``az://...``. The bucket must exist.
+        poll_seconds: how long after one look at a watched user the next one is taken: one request each.
+        options: for ``obstore.store.from_url``: credentials, region, endpoint and so on. ``retry_config`` holds for
+            reads; a put is never repeated by obstore. ``client_options`` has a timeout of 10 s a request if it names
+            none.
+
+    Raises:
+        ModuleNotFoundError: obstore is not installed (``pip install 'petfleet[objects]'``).
+        TypeError, ValueError: the URL or an option is wrong.
+    """
+
+    peeks_at_once = looks_at_once = 16  # each only waits for the network
+    _settle_seconds = 10.0  # how long a put whose answer was lost is looked up
+
+    def __init__(self, url: str, *, poll_seconds: float = 1.0, **options: Any) -> None:
+        if not poll_seconds > 0:
+            raise ValueError(f"poll_seconds must be a number of seconds above 0, not {poll_seconds!r}")
+        self._bucket = Bucket(text(url, "url"), options)
+        self.look_seconds = poll_seconds
+        self.start_clean()
+        start_clean_in_child(self)
+
+    def start_clean(self) -> None:
+        """Begin without what was seen: when made, and in a forked child, which is a writer of its own."""
+        self._writer = Writer()
+        self._turns = threading.Condition()
+        self._under_way: dict[str, ObjectCommit] = {}
+        self._seen: Memory[str, _Known] = Memory(8192, 32 * 1024 * 1024)
+
+    def __str__(self) -> str:
+        return self._bucket.url
+
+    def __repr__(self) -> str:
+        return f"ObjectBackend({self._bucket.url!r})"
+
+    # --- what the rooms above call -----------------------------------------------------------------------------------
+
+    def begin(self, user_id: str, *, create: bool) -> ObjectCommit:
+        """Return a try; nothing is asked of the store yet."""
+        return ObjectCommit(self, user_id)
+
+    def turn_path(self, user_id: str) -> str:
+        """Return the URL of the user's object."""
+        return self._url(user_id)
+
+    def holder(self, user_id: str) -> Holder:
+        """Return that others were first each time: no one holds anything between two tries."""
+        return Holder(None, "since others were first each time: try again, or raise lock_timeout")
+
+    def peek(self, user_id: str) -> PetFleet | None:
+        """Return the fleet as it is now; None if there is none."""
+        return self._look(user_id).state.readable()
+
+    def text(self, user_id: str) -> str | None:
+        """Return the text that the fleet's object holds now; None if there is no fleet."""
+        found, state = self.stored(user_id)
+        fleet = state.readable()
+        return None if fleet is None or found is None or found.data is None else found.data.decode()
+
+    def stored(self, user_id: str) -> tuple[Found | None, State]:
+        """Return a user's object as it is now, None if there is none, and what it means."""
+        found = self._bucket.get(_key(user_id), limits.MAX_BYTES)
+        return found, self._known(user_id, found).state
+
+    def users(self, left_out: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
+        """Yield the ids that have a fleet, in no order.
+
+        Args:
+            left_out: told of each name that has a fleet but cannot be a user's, and of why.
+        """
+        for name, listed in self.listed(left_out):
+            if not is_tombstone(listed):
+                yield name
+
+    def listed(
+        self, left_out: Callable[[str, Exception], None] | None = None
+    ) -> Generator[tuple[str, Listed], None, None]:
+        """Yield the ids that have an object, even one that says that there is no fleet.
+
+        Args:
+            left_out: told of each name that has a fleet but cannot be a user's, and of why.
+        """
+        for listed in self._bucket.list():
+            name, slash, file = listed.key.partition("/")
+            if not slash or file != FLEET_FILE:
+                continue
+            try:
+                check_user_id(name)
+            except InvalidNameError as error:
+                if left_out is not None:
+                    left_out(name, error)
+                continue
+            yield name, listed
+
+    def look(self, user_id: str, seen: object) -> Look | None:
+        """Return the fleet as it is now; None if it is what it was when ``seen`` was its sign."""
+        known = self._look(user_id)
+        sign = (known.version,)
+        return None if sign == seen else Look(sign, known.state.readable())
+
+    def check_notices(self) -> None:
+        """Do nothing: there is nothing to install."""
+
+    def notices(self, call: Call) -> Notices:
+        """Return what only lets time pass: an object store tells of nothing."""
+        return _NoNotices(call)
+
+    # --- what is there -----------------------------------------------------------------------------------------------
+
+    def _look(self, user_id: str) -> _Known:
+        """Return what is there now: the very same object if it is what was seen last."""
+        seen = self._seen.get(user_id)
+        return self._read(user_id, seen)
+
+    def _read(self, user_id: str, seen: _Known | None) -> _Known:
+        try:
+            found = self._bucket.get(_key(user_id), limits.MAX_BYTES, seen and seen.version)
+        except UnchangedError:
+            assert seen is not None
+            return seen
+        if found is None and seen is not None and seen.version is None:
+            return seen
+        return self._remember(user_id, self._known(user_id, found), found.size if found is not None else 0)
+
+    def _known(self, user_id: str, found: Found | None) -> _Known:
+        if found is None:
+            return _NOTHING
+        state = ABSENT
+        if found.data is None or not TOMBSTONE.fullmatch(found.data):
+            state = parse_state(found.data, found.size, user_id, self._url(user_id))
+        return _Known(found.version, Lineage.of(found.note), state)
+
+    def _remember(self, user_id: str, known: _Known, size: int) -> _Known:
+        # A fleet holds about three times the bytes of its text.
+        self._seen.put(user_id, known, 4 * size + 1024)
+        return known
+
+    def _url(self, user_id: str) -> str:
+        return f"{self._bucket.url}/{_key(user_id)}"
+
+
+class ObjectCommit:
+    """One try at one user's object.
+
+    An object tells only the newest commit of each writer: of two at once that share a backend, one could not find what
+    it has done. So they take turns; against all others, the condition of the put decides.
+    """
+
+    def __init__(self, backend: ObjectBackend, user_id: str) -> None:
+        self.path = backend._url(user_id)
+        self._backend = backend
+        self._user_id = user_id
+        self._known = _NOTHING
+        self._from_memory = False
+
+    def try_turn(self) -> bool:
+        """Take the turn among those that share the backend."""
+        with self._backend._turns:
+            return self._backend._under_way.setdefault(self._user_id, self) is self
+
+    def wait_turn(self) -> None:
+        """Wait for those that share the backend."""
+        with self._backend._turns:
+            self._backend._turns.wait_for(lambda: self._user_id not in self._backend._under_way)
+            self._backend._under_way[self._user_id] = self
+
+    def close(self) -> None:
+        """Give the turn back."""
+        with self._backend._turns:
+            if self._backend._under_way.get(self._user_id) is self:
+                del self._backend._under_way[self._user_id]
+                self._backend._turns.notify_all()
+
+    def read(self) -> State:
+        """Return what was seen last; without that, what is there."""
+        remembered = self._backend._seen.get(self._user_id)
+        self._from_memory = remembered is not None
+        self._known = remembered or self._backend._read(self._user_id, None)
+        return self._known.state
+
+    def confirm(self, before: State) -> State:
+        """Look whether what was remembered is still there, and return what is."""
+        if self._from_memory:
+            self._known = self._backend._read(self._user_id, self._known)
+            self._from_memory = False
+        return self._known.state
+
+    def write(self, before: State, after: State) -> None:
+        """Put an object in the place of the one that is known.
+
+        Raises:
+            OvertakenError: others were first; nothing was written, and nothing will be.
+            UnconfirmedCommitError: it may have been written, or may still be.
+            OSError, ValueError: nothing was written.
+        """
+        if after is before:
+            if self.confirm(before) is not before:
+                raise OvertakenError
+            return
+        data = tombstone() if after.absent else after.encoded()
+        assert data is not None
+        try:
+            self._put(data, after)
+        except UnconfirmedCommitError:
+            self._backend._seen.forget(self._user_id)
+            raise
+
+    def _put(self, data: bytes, after: State) -> None:
+        backend, user_id, known = self._backend, self._user_id, self._known
+        commit = backend._writer.next_commit()
+        before = known.lineage
+        lost: OSError | None = None  # the answer to a put that may have happened
+        unread: OSError | None = None
+        reached = False
+        give_up = runtime.monotonic() + backend._settle_seconds
+        tries = 0
+        while True:
+            line = lineage.followed(before, commit)
+            try:
+                version = backend._bucket.put(_key(user_id), data, line.note(), known.version)
+                backend._remember(user_id, _Known(version, line, after), len(data))
+                return
+            except UnsentError:
+                pass
+            except ConflictError:
+                reached = True  # this one wrote nothing; one before it, or the same one that a proxy repeated, may have
+            except UnansweredError as error:
+                reached = True
+                lost = error
+                log.warning("%s; looking up whether it was written", error)
+            except OSError:
+                if not reached:
+                    raise
+            try:
+                now = backend._read(user_id, None)
+            except OSError as error:
+                if not reached:
+                    raise
+                unread = error
+            else:
+                done = lineage.happened(commit, known.lineage, now.lineage)
+                if done:
+                    return
+                if lost is None:
+                    raise OvertakenError
+                if now.version != known.version:
+                    if done is None:
+                        raise UnconfirmedCommitError(self.path) from lost
+                    raise OvertakenError  # what it was to replace is there no more
+                # It may still happen. Of the same put again, with the same id, at most one succeeds: that settles it.
+                before = now.lineage
+            if runtime.monotonic() >= give_up:
+                raise UnconfirmedCommitError(self.path) from lost or unread
+            runtime.sleep(random_rest(tries))
+            tries += 1
+
+
+def is_tombstone(listed: Listed) -> bool:
+    """Return whether an object in a listing says that there is no fleet: nothing else has so few bytes."""
+    return listed.size == TOMBSTONE_BYTES
+
+
+class _NoNotices:
+    """Tells of nothing."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def arm(self, users: Iterable[str]) -> bool:
+        """Return False: there is nothing to be told."""
+        return False
+
+    def distrust(self) -> bool:
+        """Return False: there is nothing to be told."""
+        return False
+
+    def wait(self, seconds: float) -> set[str]:
+        """Let that time pass, unless it is called; no one is named."""
+        wait_for_call(self._call, seconds)
+        return set()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def tombstone() -> bytes:
+    """Return what stands in the place of a fleet that was deleted."""
+    return f"#absent {secrets.token_hex(5)[:9]}\n".encode()
+
+
+def _key(user_id: str) -> str:
+    return f"{user_id}/{FLEET_FILE}"

@@ -1,0 +1,63 @@
+"""Turns that others have: a few threads wait for them in the kernel, one thread tries all others now and then."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import Final
+
+from petfleet._backends.protocol import Backend, Commit
+from petfleet._commit.user_queue import UserQueue
+from petfleet._util import runtime
+
+_MAX_THREADS: Final = 16
+_POLL_SECONDS: Final = 0.02  # between two tries for a user
+_MAX_TRIES: Final = 1000  # a second, for all users together
+
+
+class LockQueue:
+    """The users of one store whose turns others have; thousands of them take no more than a few threads."""
+
+    def __init__(self, backend: Backend, mutex: threading.Lock) -> None:
+        self._backend = backend
+        self._mutex = mutex
+        # Not those of the pool: a disk that is stuck under one user must not keep more workers from being let in.
+        self._timers = runtime.Timers()
+        self._waiting = self._polled = 0
+
+    def wait(self, commit: Commit, stand_aside: Callable[[Callable[[], object]], None]) -> bool:
+        """Wait for a turn in this thread, which stands aside meanwhile; False at once if too many threads do."""
+        with self._mutex:
+            if self._waiting >= _MAX_THREADS:
+                return False
+            self._waiting += 1
+        try:
+            stand_aside(commit.wait_turn)
+        finally:
+            with self._mutex:
+                self._waiting -= 1
+        return True
+
+    def poll(self, queue: UserQueue, resume: Callable[[], object]) -> None:
+        """Call ``resume`` when a thread may wait, the turn may be free, or no call waits any more; else OSError."""
+
+        def try_it() -> None:
+            with self._mutex:
+                self._polled -= 1
+                waits = self._waiting >= _MAX_THREADS and queue.any_waits()
+            if waits and self._is_refused(queue.user_id):
+                self.poll(queue, resume)
+            else:
+                resume()
+
+        self._timers.call_later(max(_POLL_SECONDS, self._polled / _MAX_TRIES), try_it)
+        with self._mutex:
+            self._polled += 1
+
+    def _is_refused(self, user_id: str) -> bool:
+        try:
+            with closing(self._backend.begin(user_id, create=False)) as commit:
+                return not commit.try_turn()
+        except Exception:  # noqa: BLE001 - the job will meet it too, and tell the calls
+            return False

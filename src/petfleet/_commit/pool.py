@@ -1,0 +1,156 @@
+"""The threads that work: as many at once as the storage has use for, and what is urgent first."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final, Generic, TypeVar
+
+from petfleet._commit.sizing import Sizing
+from petfleet._util import log, runtime
+
+T = TypeVar("T")
+Tickets = runtime.Queue[object]
+
+_AHEAD: Final = 0.1  # seconds: what has waited so long is not overtaken any more
+_STUCK_SECONDS: Final = 0.05
+_END: Final = object()  # instead of a ticket
+
+
+class Pool(Generic[T]):
+    """Runs things in daemon threads of its own; ``run`` returns the seconds that its write took, if any."""
+
+    def __init__(self, run: Callable[[T], float], least: int, most: int, timers: runtime.Timers) -> None:
+        self._run = run
+        self._sizing = Sizing(least, most)
+        self._timers = timers
+        self._lock = runtime.Lock()
+        self._changed = runtime.Condition(self._lock)  # told when a thread is done with something
+        self._ready: list[tuple[float, int, T]] = []  # a heap
+        self._number = itertools.count()
+        self._busy: set[object] = set()  # a ticket for each thread that was asked for, and is neither idle nor aside
+        self._mine = threading.local()
+        self._tickets: Tickets = runtime.Queue()  # for the idle ones
+        self._ended: runtime.Queue[threading.Thread] = runtime.Queue()
+        self.idle = self._ending = self._begun = self._begun_before = 0
+        self._closed = self._checks = False
+
+    def __del__(self) -> None:
+        for _ in range(self.idle):
+            self._tickets.put(_END)
+
+    def submit(self, thing: T, *, ahead: bool) -> None:
+        """Have ``thing`` run soon, ``ahead`` of those that are not and wait for less than a tenth of a second.
+
+        Raises:
+            OSError: there is no thread, and none could be started; ``thing`` will not be run.
+        """
+        entry = (runtime.monotonic() - _AHEAD * ahead, next(self._number), thing)
+        with self._lock:
+            self._closed = False
+            heapq.heappush(self._ready, entry)
+            try:
+                self._start_one()
+            except OSError:
+                self._ready.remove(entry)
+                heapq.heapify(self._ready)
+                raise
+
+    def stand_aside(self, wait: Callable[[], object]) -> None:
+        """Wait, in a thread of the pool, while another one runs in its place."""
+        with self._lock:
+            self._busy.discard(self._mine.ticket)
+            self._changed.notify_all()
+            with suppress(OSError):  # then they wait for this thread after all
+                if self._ready:
+                    self._start_one()
+        try:
+            wait()
+        finally:
+            with self._lock:
+                self._busy.add(self._mine.ticket)
+
+    def end_idle(self) -> None:
+        """End the threads as they run out of work, until more is submitted, and wait for what they are about now."""
+        with self._lock:
+            self._closed = True
+            for _ in range(self.idle):
+                self._tickets.put(_END)
+            self._ending, self.idle = self._ending + self.idle, 0
+            before = self._busy.copy()
+            self._changed.wait_for(lambda: before.isdisjoint(self._busy))
+            ending, self._ending = self._ending, 0
+        for _ in range(ending):
+            self._ended.get().join()
+
+    def _is_room(self) -> bool:
+        return len(self._busy) < self._sizing.at_once
+
+    def _start_one(self) -> None:
+        """Have a thread run what is ready, or look later whether one is to be let in; OSError if there is none."""
+        if self._is_room():
+            ticket = object()
+            self._busy.add(ticket)
+            try:
+                if self.idle:
+                    self.idle -= 1
+                    self._tickets.put(ticket)
+                else:
+                    work = partial(_work, weakref.ref(self), self._tickets, self._ended, ticket)
+                    runtime.start_thread(work, "petfleet")
+                return
+            except BaseException as error:
+                self._busy.discard(ticket)  # after an interrupt its thread may be there, and waits for another one
+                if not self._busy or not isinstance(error, OSError):
+                    raise
+        if not self._checks and (self._is_room() or self._sizing.at_once < self._sizing.most):
+            with suppress(OSError):  # without a thread for it, those that are there will come to it
+                self._timers.call_later(_STUCK_SECONDS, self._check)
+                self._checks, self._begun_before = True, self._begun
+
+    def _check(self) -> None:
+        """Let more threads in if none of them has begun anything for some time."""
+        with self._lock:
+            self._checks = False
+            if self._ready and self._begun == self._begun_before:
+                self._sizing.double()
+            for _ in self._ready[: self._sizing.at_once]:
+                self._start_one()
+
+    def work(self, ticket: object) -> bool:
+        """Run what is ready; return whether the thread is to wait for another ticket."""
+        while True:
+            with self._lock:
+                expected = ticket in self._busy
+                self._busy.discard(ticket)
+                self._changed.notify_all()
+                if not expected or not self._ready or not self._is_room():
+                    self._ending += self._closed
+                    self.idle += not self._closed
+                    return not self._closed
+                ticket = self._mine.ticket = object()
+                self._busy.add(ticket)
+                self._begun += 1
+                _, _, thing = heapq.heappop(self._ready)
+            began = runtime.thread_time()
+            try:
+                if (took := self._run(thing)) > 0:
+                    with self._lock:
+                        self._sizing.judge(took, runtime.thread_time() - began)
+            except BaseException as error:  # noqa: BLE001 - the thread must go on, for those that wait
+                log.warning("a job ended in an error that no call could be told: %r", error)
+            del thing
+
+
+def _work(pool: weakref.ref[Pool[T]], tickets: Tickets, ended: runtime.Queue[threading.Thread], ticket: object) -> None:
+    """Work as often as there is a ticket; an idle thread keeps no pool alive."""
+    while ticket is not _END and (there := pool()) is not None:
+        goes_on = there.work(ticket)
+        del there
+        ticket = tickets.get() if goes_on else _END
+    ended.put(threading.current_thread())

@@ -1,0 +1,125 @@
+"""The calls that wait for one user: each a change, and the task that waits for it. No I/O, no threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from petfleet._commit.change import Change, Kind
+from petfleet._commit.waiter import Waiter
+from petfleet._model.fleet import PetFleet
+from petfleet._util import runtime
+
+# What calls wait for, as an error says it.
+NO_THREAD: Final = "since all threads of the store are busy: try again, or raise threads"
+OTHERS_TURN: Final = ""  # the backend says it
+
+_MAX_BATCH: Final = 256  # so that no one holds a lock, or the interpreter, for long
+
+
+class PendingCall(Change):
+    """A change, and the task that waits for it."""
+
+    __slots__ = ("done", "enqueued", "expired", "taken", "waiter", "withdrawn")
+
+    def __init__(self, apply: Callable[[PetFleet | None], PetFleet | None], kind: Kind) -> None:
+        super().__init__(apply, kind)
+        self.enqueued = runtime.monotonic()
+        self.waiter = Waiter()
+        self.taken = False  # it waits for nothing but its outcome
+        self.done = False  # it has its result or error
+        self.expired = False  # its time is over
+        self.withdrawn = False  # its task waits no longer
+
+    def waits(self) -> bool:
+        """Return whether a task still waits for it."""
+        return not self.withdrawn and not self.waiter.loop_is_closed()
+
+    def expire(self) -> bool:
+        """Withdraw it, since its time is over, unless it was taken: then return True, and its outcome comes."""
+        self.expired = True
+        self.withdrawn = not self.taken
+        return self.taken
+
+    def outcome(self) -> PetFleet | None:
+        """Return its result or raise its error."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # or the error, its traceback and this frame would keep each other alive
+        return self.result
+
+
+def mark_done(calls: Sequence[PendingCall]) -> None:
+    """Note that calls have their result or error; under the engine's mutex, if anyone may wait for it there."""
+    for call in calls:
+        call.done = True
+
+
+def post(calls: Sequence[PendingCall]) -> None:
+    """Wake the tasks of calls that are done."""
+    Waiter.wake([call.waiter for call in calls])
+
+
+class UserQueue:
+    """One user's calls, those that wait and those that were taken. All but ``enter`` wants the engine's mutex."""
+
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+        self.waiting: deque[PendingCall] = deque()
+        self.taken: list[PendingCall] = []
+        self.tried_at = 0.0  # when the turn was last asked for
+        self.refused_at: float | None = None
+        self.overtaken = 0  # times in a row
+        self.ticket: object = None  # of the job that waits for the turn, or is due later; None: a thread has it
+        self._compact_at = 64
+        self.enter(NO_THREAD)
+
+    def enter(self, phase: str) -> None:
+        """Note what the calls wait for from now on, as an error says it."""
+        self.phase, self.since = phase, runtime.monotonic()
+
+    def append(self, call: PendingCall) -> None:
+        """Let a call wait."""
+        if len(self.waiting) >= self._compact_at:
+            # Calls that gave up would pile up behind a holder that never lets go.
+            self.waiting = deque(filter(PendingCall.waits, self.waiting))
+            self._compact_at = 2 * len(self.waiting) + 64
+        self.waiting.append(call)
+
+    def any_waits(self) -> bool:
+        """Return whether any task still waits; those in front that do not are forgotten."""
+        while self.waiting and not self.waiting[0].waits():
+            self.waiting.popleft()
+        return bool(self.waiting)
+
+    def is_about(self, call: PendingCall) -> bool:
+        """Return whether a call is being carried out, or will be without waiting for others."""
+        return not call.done and (call.taken or (self.phase is not OTHERS_TURN and call.waits()))
+
+    def take(self) -> list[PendingCall]:
+        """Take the next calls: from now on they happen whole, or fail."""
+        self.tried_at = runtime.monotonic()
+        while self.waiting and len(self.taken) < _MAX_BATCH:
+            call = self.waiting.popleft()
+            if not call.withdrawn:
+                call.taken = True
+                self.taken.append(call)
+        return self.taken
+
+    def put_back(self) -> list[PendingCall]:
+        """Have the taken calls wait again, before all others: nothing has happened. Return those that are too late."""
+        taken, self.taken = self.taken, []
+        for call in taken:
+            call.taken = False
+        self.waiting.extendleft(call for call in reversed(taken) if not call.expired)
+        return [call for call in taken if call.expired]
+
+    def refuse(self) -> list[PendingCall]:
+        """Return the calls that were there at the last try; they wait no longer."""
+        refused: list[PendingCall] = []
+        while self.waiting and self.waiting[0].enqueued <= self.tried_at:
+            refused.append(self.waiting.popleft())
+        return refused

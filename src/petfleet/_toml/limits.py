@@ -1,0 +1,142 @@
+"""TOML text that is not dear to parse, and where in it things stand."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from petfleet._model.errors import FleetFormatError
+
+MAX_BYTES: Final = 16 * 1024 * 1024  # of a fleet file
+_MAX_NESTING: Final = 100  # brackets within brackets, and parts of one dotted key: both cost the parser dearly
+_MAX_TABLES: Final = 600_000  # tables and arrays: the parser makes up to a kilobyte of notes on each
+_MAX_PARTS: Final = 100_000  # of all dotted keys together: for each, notes on all the parts before it as well
+_MAX_VALUES: Final = 4_000_000  # at up to 4 us
+_MAX_STEPS: Final = 16_000_000  # for each value the parser walks all parts of the header above
+LIGHTEST_HEAVY: Final = 200_000  # characters, below which no text has so many of anything
+_MAX_DIGITS: Final = 4300  # of a number, as int() has it; the parser's own look at it takes 140 bytes a digit
+_LONGEST_REASON: Final = 300
+
+_AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+# Strings and comments, as TOML delimits them. An unterminated one runs to where it must have ended, so that no text
+# makes this scan twice; the parser refuses it anyway.
+_OPAQUE = re.compile(
+    r'"""(?:[^"\\]++|\\.|"(?!""))*+(?:"{3,5}|\\?\Z)'
+    r"|'''(?:[^']++|'(?!''))*+(?:'{3,5}|\Z)"
+    r'|"(?:[^"\\\n]++|\\[^\n])*+"?'
+    r"|'[^'\n]*+'?"
+    r"|#[^\n]*+",
+    re.DOTALL,
+)
+# All parts of a dotted key but the last, and the sign behind that: matched whole, so that no part is looked at twice.
+_DOTTED = re.compile(
+    r'(?<![A-Za-z0-9_"-])((?:(?:[A-Za-z0-9_-]++|"")[ \t]*+\.[ \t]*+)++)(?:[A-Za-z0-9_-]++|"")?+[ \t]*+([]=]?)'
+)
+_LONG_NUMBER = re.compile(r"(?<![\w.:+-])[+-]?[0-9][\w.:+-]{%d}" % _MAX_DIGITS)  # noqa: UP031 - braces
+_BRACKET = re.compile(r"[][{}]")
+
+
+def parse(lines: Lines) -> dict[str, Any]:
+    """Return what a text means as plain TOML; FleetFormatError, with the place, however the parser fails."""
+    import tomllib  # an eighth of what importing petfleet would take; the blocks that petfleet writes need no parser
+
+    _check_nesting(lines)
+    source = lines.source
+    try:
+        return tomllib.loads(source)
+    except RecursionError:
+        raise FleetFormatError(None, "less deeply nested TOML") from None
+    except ValueError as error:  # TOMLDecodeError, or int() refusing thousands of digits
+        reason = str(error)
+        at = _AT.search(reason)
+        if at is None:
+            raise FleetFormatError(None, f"valid TOML ({brief(reason)})") from None
+        if at[1] is None:
+            line, column = source.count("\n") + 1, len(source) - source.rfind("\n")
+        else:
+            line, column = int(at[1]), int(at[2])
+        raise FleetFormatError(None, f"valid TOML ({brief(reason[: at.start()])})", line, column) from None
+
+
+def _check_nesting(lines: Lines) -> None:
+    """Refuse what is cheap to write and dear to parse: deep nesting, keys of very many parts, numbers of megabytes."""
+    level = 0
+    for bracket in _BRACKET.finditer(lines.skeleton):
+        level += 1 if bracket[0] in "[{" else -1
+        if level > _MAX_NESTING:
+            raise FleetFormatError(None, f"at most {_MAX_NESTING} levels of nesting", lines.at(bracket))
+    for key in _DOTTED.finditer(lines.skeleton):
+        if key[1].count(".") >= _MAX_NESTING:
+            raise FleetFormatError(None, f"keys of at most {_MAX_NESTING} parts", lines.at(key))
+    number = _LONG_NUMBER.search(lines.skeleton)
+    if number is not None:
+        raise FleetFormatError(None, f"numbers of at most {_MAX_DIGITS} digits", lines.at(number))
+
+
+def check_weight(source: str) -> None:
+    """Refuse what would take the parser minutes or gigabytes by sheer number, whichever way the text is then read."""
+    if len(source) < LIGHTEST_HEAVY:
+        return
+    tables, values = source.count("[") + source.count("{"), source.count("=") + source.count(",")
+    if tables <= _MAX_TABLES and 2 * source.count(".") <= _MAX_PARTS and values <= _MAX_STEPS // _MAX_NESTING:
+        return  # even if none of them stands in a string or comment
+    skeleton = Lines(source).skeleton
+    tables, parts, deepest = skeleton.count("[") + skeleton.count("{"), 0, 1
+    for key in _DOTTED.finditer(skeleton):
+        length = key[1].count(".") + 1
+        if key[2] == "=" or (key[2] and length > 2):  # otherwise a number, at the end of an array perhaps
+            parts += length
+        if key[2] == "]":
+            deepest = max(deepest, length)
+    if tables > _MAX_TABLES:
+        raise FleetFormatError(None, f"at most {_MAX_TABLES} tables and arrays, not {tables}")
+    if parts > _MAX_PARTS:
+        raise FleetFormatError(None, f"at most {_MAX_PARTS} parts of dotted keys, not {parts}")
+    values = skeleton.count("=") + skeleton.count(",")
+    most = min(_MAX_VALUES, _MAX_STEPS // deepest)
+    if values > most:
+        raise FleetFormatError(None, f"at most {most} values below headers of {deepest} parts, not {values}")
+
+
+def brief(reason: object) -> str:
+    """Return the reason for an error, cut where it quotes a name of megabytes."""
+    text = str(reason)
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+
+
+class Lines:
+    """Where in a text things stand, as far as a look at its lines can tell."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        # The same lines with the strings emptied and the comments gone.
+        self.skeleton = _OPAQUE.sub(
+            lambda opaque: ("" if opaque[0][0] == "#" else '""') + "\n" * opaque[0].count("\n"), source
+        )
+
+    def at(self, found: re.Match[str]) -> int:
+        """Return the line of something found in the skeleton."""
+        return self.skeleton.count("\n", 0, found.start()) + 1
+
+    def of_pet(self, index: int) -> int | None:
+        """Return the line of the header of the pet at ``index``."""
+        lines = ["".join(line.split()) for line in self._lines()]
+        if '[[""]]' in lines:
+            return None  # a quoted header may be one of them
+        headers = [number for number, line in enumerate(lines, 1) if line == "[[pets]]"]
+        return headers[index] if index < len(headers) else None
+
+    def of(self, name: str, index: int | None = None) -> int | None:
+        """Return the line that sets ``name`` at the top, or in the pet at ``index``."""
+        first = 0 if index is None else self.of_pet(index)
+        if first is None:
+            return None
+        for number, line in enumerate(self._lines()[first:], first + 1):
+            if line.startswith("[") and (index is not None or name != "pets"):
+                return None
+            if line.strip("[]").partition("=")[0].strip() == name:
+                return number
+        return None
+
+    def _lines(self) -> list[str]:
+        return [line.strip() for line in self.skeleton.split("\n")]
