@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 
 from petfleet import PetFleet
-from petfleet._backends.protocol import Call, Holder, Look, Notices
+from petfleet._backends.protocol import Holder, Notices, Snapshot, StopSignal
 from petfleet._backends.state import State
 from petfleet._commit.change import Kind
 from petfleet._commit.group_commit import Batching
@@ -60,8 +60,8 @@ class FakeBackend:
         commit: what makes a commit.
     """
 
-    peeks_at_once = looks_at_once = 1
-    look_seconds = 1.0
+    peeks_at_once = snapshots_at_once = 1
+    poll_seconds = 1.0
 
     def __init__(self, commit: Callable[[FakeBackend, str], FakeCommit] = FakeCommit) -> None:
         self.turns: dict[str, Gate] = {}
@@ -94,14 +94,14 @@ class FakeBackend:
         """Yield no one."""
         yield from ()
 
-    def look(self, user_id: str, seen: object) -> Look | None:
+    def snapshot(self, user_id: str, seen: object) -> Snapshot | None:
         """Return nothing."""
         return None
 
     def check_notices(self) -> None:
         """Do nothing."""
 
-    def notices(self, call: Call) -> Notices:
+    def notices(self, call: StopSignal) -> Notices:
         """Tell nothing."""
         raise NotImplementedError
 

@@ -25,7 +25,7 @@ ONE = HEAD + BLOCK
 
 def written(fleet: PetFleet) -> str:
     """Return what a commit writes, without the look at the whole that dumps and each commit take."""
-    return encode.pieces(fleet).text()
+    return encode.render_parts(fleet).text()
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -312,13 +312,13 @@ def test_the_head_of_another_fleet_is_not_taken_over(fleet: PetFleet) -> None:
         before.active_pet if fleet.active_pet == "mira" else fleet.active_pet,
         fleet.extra or before.extra,
     )
-    assert encode.pieces(fleet, (before, encode.pieces(before))).text() == dumps(fleet)
+    assert encode.render_parts(fleet, (before, encode.render_parts(before))).text() == dumps(fleet)
 
 
 def test_a_text_is_written_again_only_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fleet's head is made anew only where it differs, and a pet's text only if the pet carries none."""
     before = PetFleet("ada", [unwritten(MIRA), pet("b")], "mira", {"x": 1})
-    pieces = encode.pieces(before)
+    pieces = encode.render_parts(before)
     heads: list[PetFleet] = []
     render = encode._render_head
 
@@ -328,10 +328,10 @@ def test_a_text_is_written_again_only_for_what_is_new(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(encode, "_render_head", noted)
     same_head = before.with_last_active("b", 5)
-    assert encode.pieces(same_head, (before, pieces)).head == pieces.head
+    assert encode.render_parts(same_head, (before, pieces)).head == pieces.head
     assert heads == []
     for other in (before.with_active("b"), PetFleet("eve", before.pets, "mira", before.extra)):
-        assert encode.pieces(other, (before, pieces)).head != pieces.head
+        assert encode.render_parts(other, (before, pieces)).head != pieces.head
         assert heads.pop() is other
 
 
@@ -345,14 +345,14 @@ def test_a_change_of_a_fleet_too_large_to_write_may_make_it_small_enough(monkeyp
     after, first = apply([change], before)
     assert (change.error, change.result) == (None, small)
     assert first == 0
-    assert after.pieces is not None
-    assert after.pieces.text() == ONE
+    assert after.parts is not None
+    assert after.parts.text() == ONE
 
 
 def test_a_change_makes_only_what_it_changed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """The head of the fleet before is that of the fleet after it, as long as they share it."""
     before = State(PetFleet("ada", [MIRA], None, {"x": 1}))
-    assert before.pieces is not None
+    assert before.parts is not None
     monkeypatch.setattr(encode, "_render_head", lambda fleet: pytest.fail("the head was made anew"))
     change = Change(lambda fleet: fleet and fleet.with_last_active("mira", 8), Kind.CHANGE)
     after, _ = apply([change], before)

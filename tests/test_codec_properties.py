@@ -77,7 +77,7 @@ def test_round_trip(fleet: PetFleet) -> None:
         assert isinstance(back, PetFleet)
         assert same_fleet(back, fleet)
         assert dumps(back) == text
-    assert encode.pieces(fleet).text() == dumps(fleet) == text
+    assert encode.render_parts(fleet).text() == dumps(fleet) == text
 
 
 FEW = st.sampled_from(["a", "b", 'c"', "d\n", "é"])
@@ -126,11 +126,11 @@ def changed(draw: st.DrawFn, fleet: PetFleet) -> PetFleet:
 @given(SIMILAR | FLEETS, st.data())
 def test_what_another_fleet_is_made_of_changes_nothing(before: PetFleet, data: st.DataObject) -> None:
     """Whatever two fleets share, the text is the same as without the other one, and means the fleet."""
-    pieces = encode.pieces(before)
+    pieces = encode.render_parts(before)
     fleet = data.draw(SIMILAR | changed(before))
-    with_help = encode.pieces(fleet, (before, pieces))
-    without = encode.pieces(pickle.loads(pickle.dumps(fleet)))
-    assert with_help == without == encode.pieces(fleet)
+    with_help = encode.render_parts(fleet, (before, pieces))
+    without = encode.render_parts(pickle.loads(pickle.dumps(fleet)))
+    assert with_help == without == encode.render_parts(fleet)
     assert with_help.text() == dumps(fleet)
     assert same_fleet(loads(with_help.text()), fleet)
     assert (with_help == pieces) == (dumps(fleet) == dumps(before))

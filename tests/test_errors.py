@@ -21,7 +21,7 @@ from petfleet import (
     UnconfirmedCommitError,
 )
 from petfleet._model import errors
-from petfleet._model.errors import own_copy
+from petfleet._model.errors import copy_error
 from tests.conftest import pet
 
 FLEET = PetFleet("ada", [pet("mira", extra={"colour": "red"})], "mira")
@@ -147,8 +147,8 @@ def test_pickle(
 
 @each_error
 def test_copies(error: FleetError, fields: dict[str, object], builtin: type[Exception], text: str) -> None:
-    """copy, deepcopy and own_copy give another object with the same type, text and fields."""
-    for twin in (copy.copy(error), copy.deepcopy(error), own_copy(error)):
+    """copy, deepcopy and copy_error give another object with the same type, text and fields."""
+    for twin in (copy.copy(error), copy.deepcopy(error), copy_error(error)):
         assert twin is not error
         assert type(twin) is type(error)
         assert str(twin) == text
@@ -165,10 +165,10 @@ def test_every_error_is_covered() -> None:
 
 def test_own_copy_keeps_what_the_system_said() -> None:
     """The copy of an OSError has its errno and its file name, and is of the same class."""
-    twin = own_copy(OSError(28, "No space left on device", "/f/fleet.toml"))
+    twin = copy_error(OSError(28, "No space left on device", "/f/fleet.toml"))
     assert isinstance(twin, OSError)
     assert (twin.errno, twin.strerror, twin.filename) == (28, "No space left on device", "/f/fleet.toml")
-    assert type(own_copy(PermissionError(13, "no", "/f"))) is PermissionError
+    assert type(copy_error(PermissionError(13, "no", "/f"))) is PermissionError
 
 
 def test_own_copy_keeps_the_cause() -> None:
@@ -177,7 +177,7 @@ def test_own_copy_keeps_the_cause() -> None:
     try:
         raise UnconfirmedCommitError("/f") from cause
     except UnconfirmedCommitError as error:
-        twin = own_copy(error)
+        twin = copy_error(error)
     assert twin.__cause__ is cause
     assert twin.__traceback__ is None
 
@@ -192,7 +192,7 @@ class UncopyableError(Exception):
 def test_own_copy_of_what_cannot_be_copied() -> None:
     """An error that cannot be copied is told in a RuntimeError, with the original as its cause."""
     error = UncopyableError(5, "odd")
-    twin = own_copy(error)
+    twin = copy_error(error)
     assert type(twin) is RuntimeError
     assert str(twin) == "UncopyableError: odd (5)"
     assert twin.__cause__ is error

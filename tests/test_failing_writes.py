@@ -194,8 +194,8 @@ def test_what_is_about_to_be_written_is_parsed_back(
     """A text that means something else is never written."""
     commit(backend, add("mira"))
     before = path.read_bytes()
-    text = encode.Pieces.text
-    monkeypatch.setattr(encode.Pieces, "text", lambda pieces: text(pieces).replace("otto", "0tto"))
+    text = encode.Parts.text
+    monkeypatch.setattr(encode.Parts, "text", lambda pieces: text(pieces).replace("otto", "0tto"))
     with pytest.raises(ValueError, match="reads back differently"):
         commit(backend, add("otto"))
     assert path.read_bytes() == before

@@ -181,7 +181,7 @@ def test_many_light_pets_that_are_heavy_together(item: object) -> None:
     light = [PetHandle(f"pet-{n}", "r", "m", 1, {"x": [item] * 400}) for n in range(3)]
     assert loads(dumps(PetFleet("ada", light[:2]))) == PetFleet("ada", light[:2])
     dumps(PetFleet("ada", light[2:]))
-    for write in (dumps, encode.pieces):
+    for write in (dumps, encode.render_parts):
         with pytest.raises(
             ValueError, match=r"^the fleet of user ada cannot be stored: .* at most 1000 tables"
         ) as caught:

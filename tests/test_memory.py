@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petfleet._util.cache import Memory
+from petfleet._util.cache import BoundedCache
 
 MAX_ENTRIES, MAX_BYTES = 6, 100
 
 
-def memory() -> Memory[str, object]:
-    return Memory(MAX_ENTRIES, MAX_BYTES)
+def memory() -> BoundedCache[str, object]:
+    return BoundedCache(MAX_ENTRIES, MAX_BYTES)
 
 
 def test_remembers() -> None:

@@ -18,8 +18,8 @@ from petfleet import FleetStore, _watch
 from petfleet._backends.files import disk, inotify
 from petfleet._backends.files.backend import FileBackend
 from petfleet._backends.files.inotify import Notices
-from petfleet._backends.files.paths import Place
-from petfleet._backends.files.reader import sign
+from petfleet._backends.files.paths import UserPaths
+from petfleet._backends.files.reader import fingerprint
 from petfleet._model.fleet import PetFleet
 from petfleet._toml import encode
 from tests.conftest import pet, wait_until
@@ -180,7 +180,7 @@ def test_arming_ends_though_directories_come_and_go(root: Path, monkeypatch: pyt
     seen = Notices(str(root), threading.Event())
     numbers = itertools.count()
     monkeypatch.setattr(seen, "_directories", lambda: {"/": (0, next(numbers))})
-    seen.arm(["u"])
+    seen.subscribe(["u"])
     assert Restless.made == inotify._MAX_TRIES
 
 
@@ -197,16 +197,16 @@ async def test_who_joins_while_another_user_is_told_of_is_looked_at(
 
 def test_a_file_written_just_now_has_no_sign(root: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the clock of the file system has surely gone on, only reading it tells whether it was written again."""
-    place = Place(str(root), "u")
-    assert sign(place) == ()
+    place = UserPaths(str(root), "u")
+    assert fingerprint(place) == ()
     path.parent.mkdir(parents=True)
-    without = sign(place)
+    without = fingerprint(place)
     assert without
     put(path, "mira")
-    assert sign(place) is None
+    assert fingerprint(place) is None
     monkeypatch.setattr(disk, "_COARSEST_TIME", -1)
-    assert sign(place) not in (None, without)
-    assert sign(place) == sign(place)
+    assert fingerprint(place) not in (None, without)
+    assert fingerprint(place) == fingerprint(place)
 
 
 def test_a_root_that_is_the_top_of_the_file_system(monkeypatch: pytest.MonkeyPatch) -> None:

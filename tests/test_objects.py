@@ -678,10 +678,10 @@ def test_users_are_told_from_what_is_not_theirs(object_home: ObjectHome) -> None
     backend = object_home.backend()
     backend._bucket.put("fleet.toml", b"", "", None)
     backend._bucket.put("u/other.toml", b"", "", None)
-    left_out: list[tuple[str, str]] = []
-    assert sorted(backend.users(lambda name, error: left_out.append((name, str(error))))) == sorted([*odd, "broken"])
+    on_skipped: list[tuple[str, str]] = []
+    assert sorted(backend.users(lambda name, error: on_skipped.append((name, str(error))))) == sorted([*odd, "broken"])
     assert sorted(backend.users()) == sorted([*odd, "broken"])
-    assert [name for name, _ in left_out] == ["a::b"]
+    assert [name for name, _ in on_skipped] == ["a::b"]
     for name in odd:
         assert backend.peek(name) == PetFleet(name)
 
@@ -691,7 +691,7 @@ def test_an_object_that_is_no_fleet(object_home: ObjectHome, data: bytes) -> Non
     """Every reader says so and names it, and only a save that overwrites gets past it, if it is not another user's."""
     object_home.write(data, "u")
     backend = object_home.backend()
-    for read in (backend.peek, backend.text, lambda user: backend.look(user, None)):
+    for read in (backend.peek, backend.text, lambda user: backend.snapshot(user, None)):
         with pytest.raises(FleetFormatError) as raised:
             read("u")
         assert raised.value.path == object_home.where("u")
@@ -720,16 +720,16 @@ def test_the_text_is_what_the_object_holds(object_home: ObjectHome) -> None:
 
 def test_a_look_tells_what_has_changed(watched: Watched, other: ObjectBackend) -> None:
     """One request each, and None where nothing has."""
-    first = watched.backend.look("u", None)
+    first = watched.backend.snapshot("u", None)
     assert first is not None
     assert first.fleet is None
-    assert watched.backend.look("u", first.sign) is None
+    assert watched.backend.snapshot("u", first.fingerprint) is None
     commit(other, add("mira"))
-    second = watched.backend.look("u", first.sign)
+    second = watched.backend.snapshot("u", first.fingerprint)
     assert second is not None
     assert names(second.fleet) == ["mira"]
     watched.requests.clear()
-    assert watched.backend.look("u", second.sign) is None
+    assert watched.backend.snapshot("u", second.fingerprint) is None
     assert watched.requests == ["get"]
 
 
@@ -746,8 +746,8 @@ def test_waiting_for_notices_ends_with_the_time_or_a_call(
             return clock.now > 1010
 
     told = object_home.backend().notices(Calls())
-    assert told.arm(["u"]) is False
-    assert told.distrust() is False
+    assert told.subscribe(["u"]) is False
+    assert told.invalidate() is False
     assert told.wait(5) == set()
     assert 1005 <= clock.now < 1006
     assert told.wait(100) == set()
@@ -761,7 +761,7 @@ async def test_many_watched_users_are_looked_at_side_by_side(
     """Each look waits for the network: one after another, hundreds would take longer than the pause between two."""
     store = object_home.store()
     gate, held, barriers = Gate(), list[str](), list[threading.Barrier]()
-    look = store._backend.look
+    look = store._backend.snapshot
 
     def met(user_id: str, seen: object) -> Any:
         if not barriers:  # the first turn, of those who had joined by then

@@ -186,7 +186,7 @@ CHILD = """
 import asyncio, sys, threading
 from petfleet import FleetStore
 from petfleet._backends.files.backend import FileBackend
-FileBackend.look_seconds = 3600
+FileBackend.poll_seconds = 3600
 watch = FleetStore(sys.argv[1]).watch("u")
 async def main():
     await anext(watch)

@@ -119,10 +119,10 @@ class Room:
         self.threads.add(threading.current_thread())
         self.begun.append(name)
         if name == "aside":
-            self.pool.stand_aside(self._hold_aside)
+            self.pool.release_slot(self._hold_aside)
         elif name == "fails aside":
             with pytest.raises(ZeroDivisionError):
-                self.pool.stand_aside(lambda: 1 / 0)
+                self.pool.release_slot(lambda: 1 / 0)
         elif name in self.gates:
             self.gates[name].hold()
         self._clock.computed += self._computes
@@ -324,7 +324,7 @@ def test_standing_aside_survives_a_refused_thread(monkeypatch: pytest.MonkeyPatc
     def run(name: str) -> float:
         if name == "first":
             entered.hold()
-            pool.stand_aside(back.hold)
+            pool.release_slot(back.hold)
         done.append(name)
         return 0.0
 

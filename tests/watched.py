@@ -55,7 +55,7 @@ class Deaf:
     def __init__(self, *arguments: Any) -> None:
         type(self).made += 1
 
-    def watch(self, burst: int, step: int, timeout: int, call: _watch._Shift) -> str:
+    def watch(self, burst: int, step: int, timeout: int, call: _watch._WatchThread) -> str:
         """Wait as the real one does."""
         give_up = time.monotonic() + timeout / 1000
         while not call.is_set():
@@ -70,10 +70,10 @@ class Deaf:
 
 def only_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on nothing is found by looking now and then."""
-    monkeypatch.setattr(FileBackend, "look_seconds", FOR_EVER)
+    monkeypatch.setattr(FileBackend, "poll_seconds", FOR_EVER)
 
 
 def only_looks(monkeypatch: pytest.MonkeyPatch, notifier: type = Deaf) -> None:
     """From now on the system tells of no change."""
-    monkeypatch.setattr(FileBackend, "look_seconds", 0.02)
+    monkeypatch.setattr(FileBackend, "poll_seconds", 0.02)
     monkeypatch.setattr("watchfiles._rust_notify.RustNotify", notifier)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, overload
 
 from petfleet._backends.protocol import Backend
-from petfleet._backends.resolve import opened
+from petfleet._backends.resolve import resolve_backend
 from petfleet._commit.change import Kind
 from petfleet._commit.group_commit import Batching
 from petfleet._commit.nesting import outermost, run_change
@@ -67,7 +67,7 @@ class FleetStore:
     def __init__(
         self, root: str | os.PathLike[str] | Backend, *, lock_timeout: float = 10.0, threads: int = 32
     ) -> None:
-        backend = opened(root)
+        backend = resolve_backend(root)
         if lock_timeout is None or not lock_timeout >= 0:
             raise ValueError(f"lock_timeout must be a number of seconds, 0 or more, not {lock_timeout!r}")
         if isinstance(threads, bool) or not isinstance(threads, int):

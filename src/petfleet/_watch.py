@@ -22,7 +22,7 @@ import anyio
 
 from petfleet._backends.protocol import Backend
 from petfleet._commit.waiter import Waiter
-from petfleet._model.errors import own_copy
+from petfleet._model.errors import copy_error
 from petfleet._model.fleet import PetFleet
 from petfleet._toml import encode
 from petfleet._util import runtime
@@ -45,7 +45,7 @@ class _Watched:
         # Held, since nothing else may hold a task that waits: the garbage collector would end it.
         self.waiters: set[Waiter] = set()
         self.joined = 0  # the first turn that looks for the last one who joined
-        self.sign: object = None
+        self.fingerprint: object = None
         self.outcome: _Outcome | None = None
         self.looked: float = 0  # the turn of the last look
 
@@ -61,7 +61,7 @@ class _Watched:
         return not self.watches and not self.waiters
 
 
-class _Shift:
+class _WatchThread:
     """One life of the thread."""
 
     thread: threading.Thread
@@ -90,7 +90,7 @@ class Watching:
         """Begin without thread and watches: when made, and in a forked child, whose watches join again."""
         self._mutex = threading.Lock()
         self._users: dict[str, _Watched] = {}
-        self._shift: _Shift | None = None
+        self._shift: _WatchThread | None = None
         self._turn = 0
 
     # --- in the event loop -------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class Watching:
         """
         with self._mutex:
             if self._shift is None:
-                shift = _Shift()
+                shift = _WatchThread()
                 # Not a daemon: the interpreter's end unwinds those wherever they are, and watchfiles waits in Rust
                 # code, which must not be unwound. It ends by itself once the main thread has. (Without _shift, too.)
                 shift.thread = runtime.start_thread(partial(self._work, shift), "petfleet-watch", daemon=False)
@@ -144,16 +144,16 @@ class Watching:
 
     # --- in the thread -----------------------------------------------------------------------------------------------
 
-    def _work(self, shift: _Shift) -> None:
+    def _work(self, shift: _WatchThread) -> None:
         try:
             self._look_after_all(shift)
         except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             self._fail(shift, error)
 
-    def _look_after_all(self, shift: _Shift) -> None:
+    def _look_after_all(self, shift: _WatchThread) -> None:
         # In no attribute: after a fork the child must not touch, nor even drop, what threads of the parent use.
         notices = self._backend.notices(shift)
-        at_once = self._backend.looks_at_once
+        at_once = self._backend.snapshots_at_once
         lookers = concurrent.futures.ThreadPoolExecutor(at_once, "petfleet-look")  # starts threads as it needs them
         try:
             next_look = math.inf
@@ -164,14 +164,14 @@ class Watching:
                 if late:
                     named = None
                 # Before the look: what changes between the two must not be missed.
-                if (named is None or new) and notices.arm(watched):
+                if (named is None or new) and notices.subscribe(watched):
                     named = None
                 if named is None:
                     named = set(watched)
-                    next_look = runtime.monotonic() + self._backend.look_seconds
+                    next_look = runtime.monotonic() + self._backend.poll_seconds
                 due = [watched[user_id] for user_id in (named | new) & watched.keys()]
                 changed = list((map if at_once == 1 else lookers.map)(self._look, due))
-                if any(changed) and late and notices.distrust():
+                if any(changed) and late and notices.invalidate():
                     named = None
                 else:
                     named = notices.wait(next_look - runtime.monotonic())
@@ -179,7 +179,7 @@ class Watching:
             lookers.shutdown()
             notices.close()
 
-    def _begin(self, shift: _Shift) -> dict[str, _Watched]:
+    def _begin(self, shift: _WatchThread) -> dict[str, _Watched]:
         """Begin a turn, and return who is watched; no one to end."""
         if not threading.main_thread().is_alive():
             raise OSError(errno.ECANCELED, "the interpreter is ending: petfleet watches no more", str(self._backend))
@@ -203,7 +203,7 @@ class Watching:
         changed = False
         look = self._found(watched)
         if look is not None:
-            before, (watched.sign, watched.outcome) = watched.outcome, look
+            before, (watched.fingerprint, watched.outcome) = watched.outcome, look
             changed = before is None or before.key != watched.outcome.key
         first = watched.looked < watched.joined
         watched.looked = self._turn
@@ -212,17 +212,17 @@ class Watching:
         return changed
 
     def _found(self, watched: _Watched) -> tuple[object, _Outcome] | None:
-        """Return what is there and its sign; None if it is what was found the last time."""
+        """Return what is there now, and its fingerprint; None if nothing has changed since the last time."""
         try:
-            look = self._backend.look(watched.user_id, watched.sign)
+            look = self._backend.snapshot(watched.user_id, watched.fingerprint)
         except Exception as error:  # noqa: BLE001 - it belongs to those who watch
             return None, _Outcome((type(error), str(error)), error.with_traceback(None))
         if look is None:
             return None
         fleet = look.fleet or PetFleet(watched.user_id)
-        return look.sign, _Outcome(_key(fleet), fleet)
+        return look.fingerprint, _Outcome(_key(fleet), fleet)
 
-    def _fail(self, shift: _Shift, error: BaseException) -> None:
+    def _fail(self, shift: _WatchThread, error: BaseException) -> None:
         """Have all who watch hear of an error; whoever goes on after it starts a thread again."""
         with self._mutex:
             if self._shift is not shift:
@@ -267,7 +267,7 @@ class Watch(AsyncIterator[PetFleet]):
             if outcome is not None:
                 self._given = outcome.key
                 if isinstance(outcome.found, Exception):
-                    raise own_copy(outcome.found)
+                    raise copy_error(outcome.found)
                 return outcome.found
         raise StopAsyncIteration
 

@@ -27,7 +27,7 @@ async def test_lock_timeout_of_zero_tries_once(home: Home, monkeypatch: pytest.M
     def never(*_: object) -> None:
         raise AssertionError("a call that tries once waits for nothing")
 
-    monkeypatch.setattr(Pool, "stand_aside", never)
+    monkeypatch.setattr(Pool, "release_slot", never)
     monkeypatch.setattr(runtime.Timers, "call_later", never)
     with home.busy(), pytest.raises(LockTimeoutError):
         await store.add("user", pet("second"))

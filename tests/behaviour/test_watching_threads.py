@@ -30,7 +30,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks, and so the end of a thread that no one needs any more, come soon."""
-    monkeypatch.setattr(FileBackend, "look_seconds", 0.05)
+    monkeypatch.setattr(FileBackend, "poll_seconds", 0.05)
 
 
 async def in_thread(function: Callable[[], object]) -> None:
@@ -54,7 +54,7 @@ async def test_closing_the_store_ends_an_idle_thread_at_once(
     store: FleetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What no one watches any more is not looked after until the next look."""
-    monkeypatch.setattr(store._backend, "look_seconds", FOR_EVER)
+    monkeypatch.setattr(store._backend, "poll_seconds", FOR_EVER)
     watch = store.watch("u")
     await anext(watch)
     del watch

@@ -25,7 +25,7 @@ from petfleet._backends.files.lock import UserLock
 from petfleet.cli.checks import content, directory, leftovers, permissions
 from petfleet.cli.checks.directory import Finding, check
 from petfleet.cli.checks.finding import command
-from petfleet.cli.output import shown
+from petfleet.cli.output import printable
 from tests.broken import BROKEN
 from tests.cli.roots import TEMPORARY, Instead, fail, found, kinds, once, put, say_writing, whole
 from tests.conftest import pet
@@ -61,7 +61,7 @@ def test_a_root_that_cannot_be_listed_is_an_error(root: Path) -> None:
 def test_a_file_that_means_no_fleet(root: Path, data: bytes, expected: str, line: int | None, column: int) -> None:
     """The finding says where, what should be there and what to do."""
     path = put(root, "user", data)
-    message = f"expected {shown(expected)}: mend it by hand, or petfleet check --repair sets it aside"
+    message = f"expected {printable(expected)}: mend it by hand, or petfleet check --repair sets it aside"
     assert found(root) == [Finding("unparsable", str(path), message, "user", line, column)]
 
 

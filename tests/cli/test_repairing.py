@@ -18,7 +18,7 @@ import pytest
 from petfleet import FleetFormatError, FleetStore, LockTimeoutError, PetFleet, dumps
 from petfleet._backends.files import reader
 from petfleet._backends.files.lock import UserLock
-from petfleet._backends.files.paths import Place
+from petfleet._backends.files.paths import UserPaths
 from petfleet.cli.checks import leftovers, repair
 from petfleet.cli.checks.repair import set_aside
 from tests.calls import entries
@@ -39,9 +39,9 @@ def _same_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def place(root: Path) -> Place:
+def place(root: Path) -> UserPaths:
     """The place of user u."""
-    return Place(str(root), "u")
+    return UserPaths(str(root), "u")
 
 
 def test_what_a_dead_writer_left_is_recovered(root: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_file_that_is_too_large_is_set_aside(root: Path) -> None:
     assert (path.parent / ASIDE).stat().st_size == 2**40
 
 
-def test_what_was_set_aside_before_is_not_replaced(root: Path, place: Place) -> None:
+def test_what_was_set_aside_before_is_not_replaced(root: Path, place: UserPaths) -> None:
     """Three in one second have three names."""
     directory = put(root, "u", BAD).parent
     for number in range(3):
@@ -127,7 +127,7 @@ def test_what_was_set_aside_before_is_not_replaced(root: Path, place: Place) -> 
     assert [(directory / name).read_bytes()[-1:] for name in names] == [b"0", b"1", b"2"]
 
 
-def test_setting_aside_is_one_rename_that_is_synced(root: Path, place: Place, system: RecordingOS) -> None:
+def test_setting_aside_is_one_rename_that_is_synced(root: Path, place: UserPaths, system: RecordingOS) -> None:
     """A crash leaves the old name or the new one; on return it is the new one, with everything else as it was."""
     put(root, "u", BAD)
     set_aside(place, 5.0)
@@ -159,7 +159,7 @@ def test_what_is_mended_before_the_lock_is_had_is_left_alone(
 
 @pytest.mark.parametrize("happens", [mend, Path.unlink])
 def test_what_is_mended_after_the_last_read_is_left_alone(
-    root: Path, place: Place, happens: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    root: Path, place: UserPaths, happens: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is not the one that was read is read again."""
     path = put(root, "u", BAD)
@@ -168,7 +168,7 @@ def test_what_is_mended_after_the_last_read_is_left_alone(
     assert ASIDE not in (entries(path.parent) or [])
 
 
-def test_the_old_program_may_finish_its_rewrite(root: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_old_program_may_finish_its_rewrite(root: Path, place: UserPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has truncated just now is read again, under the lock, until it is whole."""
     path = put(root, "u", BAD)
     once(monkeypatch, leftovers, "locked", lambda: path.write_bytes(b""))
@@ -178,7 +178,7 @@ def test_the_old_program_may_finish_its_rewrite(root: Path, place: Place, monkey
 
 
 def test_a_lock_that_is_split_meanwhile_is_taken_anew(
-    root: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+    root: Path, place: UserPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another may have committed under the new lock file."""
     path = put(root, "u", BAD)
@@ -188,7 +188,7 @@ def test_a_lock_that_is_split_meanwhile_is_taken_anew(
 
 
 def test_a_lock_file_unlinked_before_it_was_locked_is_not_used(
-    root: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+    root: Path, place: UserPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock on an unlinked file excludes nobody: a writer holds the one that is at the path by now."""
     path = put(root, "u", BAD)
@@ -209,7 +209,7 @@ def test_a_lock_file_unlinked_before_it_was_locked_is_not_used(
 
 
 def test_a_file_that_keeps_being_replaced_is_left_alone(
-    root: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+    root: Path, place: UserPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a bounded number of tries it is as if the lock stayed held."""
     path = put(root, "u", BAD)
@@ -267,7 +267,7 @@ def test_a_lock_that_stays_held_leaves_the_file(root: Path) -> None:
     assert whole(root) == before
 
 
-def test_a_lock_that_is_released_is_waited_for(root: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_is_released_is_waited_for(root: Path, place: UserPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as the caller allows."""
     put(root, "u", BAD)
     lock = UserLock(place.lock, create=False)

@@ -95,9 +95,9 @@ def test_an_export_holds_no_more_than_is_read_at_once(bucket: Place, monkeypatch
     """Of a large bucket neither all names nor all texts are in memory."""
     backend = ObjectBackend(bucket.root)
     numbers = iter(range(10_000))
-    results = roots.several(backend, lambda number: number, numbers)
+    results = roots.map_concurrently(backend, lambda number: number, numbers)
     assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
-    assert next(numbers) <= 5 + backend.looks_at_once
+    assert next(numbers) <= 5 + backend.snapshots_at_once
     results.close()
 
 

@@ -143,7 +143,7 @@ MUTANTS: Final = (
     Mutant(
         "calls that others are always ahead of are put back",
         "_commit/group_commit.py",
-        "late = queue.put_back()",
+        "late = queue.requeue()",
         "late = []",
         "test_retries.py::test_a_call_that_tries_once_does_not_rest",
     ),
@@ -263,7 +263,7 @@ MUTANTS: Final = (
     Mutant(
         "an export holds no more texts than are read at once",
         "cli/roots.py",
-        "                if len(waiting) == place.looks_at_once:\n",
+        "                if len(waiting) == place.snapshots_at_once:\n",
         "                if len(waiting) == 10_000:\n",
         "cli/test_transfer.py::test_an_export_holds_no_more_than_is_read_at_once",
     ),

@@ -8,11 +8,11 @@ from tests.mutants import objects
 from tests.mutants.mutant import Mutant
 
 # How a watch arms, and how it then looks.
-_ARM: Final = """                if (named is None or new) and notices.arm(watched):
+_ARM: Final = """                if (named is None or new) and notices.subscribe(watched):
                     named = None
                 if named is None:
                     named = set(watched)
-                    next_look = runtime.monotonic() + self._backend.look_seconds
+                    next_look = runtime.monotonic() + self._backend.poll_seconds
                 due = [watched[user_id] for user_id in (named | new) & watched.keys()]
                 changed = list((map if at_once == 1 else lookers.map)(self._look, due))
 """
@@ -491,28 +491,28 @@ MUTANTS: Final = (
     Mutant(
         "every call has an error object of its own",
         "_commit/change.py",
-        "            change.error = own_copy(error)\n",
+        "            change.error = copy_error(error)\n",
         "            change.error = error\n",
         "behaviour/test_batches.py::test_every_call_gets_an_error_of_its_own",
     ),
     Mutant(
         "a cancelled call is withdrawn",
         "_commit/group_commit.py",
-        "            call.withdrawn = True\n",
+        "            call.cancelled = True\n",
         "",
         "behaviour/test_cancellation.py::test_a_withdrawn_change_is_not_even_called",
     ),
     Mutant(
         "what is withdrawn is not taken",
         "_commit/user_queue.py",
-        "            if not call.withdrawn:\n                call.taken",
+        "            if not call.cancelled:\n                call.taken",
         "            if True:\n                call.taken",
         "behaviour/test_cancellation.py::test_a_cancelled_call_never_happens_or_happens_whole",
     ),
     Mutant(
         "no call is taken after its deadline",
         "_commit/user_queue.py",
-        "        self.withdrawn = not self.taken\n",
+        "        self.cancelled = not self.taken\n",
         "        pass\n",
         "test_lock_waits.py::test_a_call_that_gave_up_is_not_taken_while_its_error_is_made",
     ),
@@ -694,7 +694,7 @@ MUTANTS: Final = (
     Mutant(
         "stuck users wait beside the workers",
         "_commit/group_commit.py",
-        "self._lock_queue.wait(commit, self.workers.stand_aside)",
+        "self._lock_queue.wait(commit, self.workers.release_slot)",
         "self._lock_queue.wait(commit, lambda wait: wait())",
         "test_lock_queue.py::test_while_it_waits_another_thread_runs",
     ),
@@ -954,20 +954,20 @@ MUTANTS: Final = (
         "a watch arms before it looks",
         "_watch.py",
         _ARM,
-        f"{_LOOK}                notices.arm(watched)\n",
+        f"{_LOOK}                notices.subscribe(watched)\n",
         "test_notices.py::test_what_changes_right_after_a_look_is_told",
     ),
     Mutant(
         "a change that was not told has all armed anew",
         "_watch.py",
-        "if any(changed) and late and notices.distrust():",
+        "if any(changed) and late and notices.invalidate():",
         "if any(changed) and late and False:",
         "test_notices.py::test_what_was_not_told_has_it_armed_anew",
     ),
     Mutant(
         "watched users are looked at now and then",
         "_watch.py",
-        "next_look = runtime.monotonic() + self._backend.look_seconds",
+        "next_look = runtime.monotonic() + self._backend.poll_seconds",
         "next_look = runtime.monotonic() + 3600",
         "test_notices.py::test_what_the_system_refuses_is_found_by_looking",
     ),
@@ -1100,7 +1100,7 @@ MUTANTS: Final = (
     Mutant(
         "each watch raises an error of its own",
         "_watch.py",
-        "raise own_copy(outcome.found)",
+        "raise copy_error(outcome.found)",
         "raise outcome.found",
         "behaviour/test_watching.py::test_a_file_that_is_broken_and_repaired",
     ),

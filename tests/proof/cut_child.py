@@ -111,11 +111,11 @@ def _halt_after(point: str, times: int) -> None:
     setattr(place, name, halting)
 
 
-def _sync_no(left_out: Callable[[int], bool]) -> None:
+def _sync_no(on_skipped: Callable[[int], bool]) -> None:
     sync = disk._sync
 
     def syncing(fd: int) -> None:
-        if not left_out(os.fstat(fd).st_mode):
+        if not on_skipped(os.fstat(fd).st_mode):
             sync(fd)
 
     disk._sync = syncing

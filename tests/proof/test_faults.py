@@ -117,7 +117,7 @@ WITHOUT: dict[str, tuple[object, str, Callable[..., Any]]] = {
     "letting what comes too late fail": (backend, "best_effort", _all_may_fail),
     "the loop over short writes": (disk, "write_all", _one_write),
     "writing anew what may be lost": (backend.FileCommit, "_write", _same_bytes_synced_again),
-    "file names in errors": (disk, "put_name", _nothing),
+    "file names in errors": (disk, "set_filename", _nothing),
     "closing what was opened": (disk, "close", lambda fd, path: LEAKED.append(fd)),
 }
 

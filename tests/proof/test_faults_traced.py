@@ -64,7 +64,7 @@ def test_an_interruption_that_fails_a_call_is_missed(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That proof can fail too."""
-    _take_out(tmp_path, "def uninterrupted(", "pass", "raise", monkeypatch)
+    _take_out(tmp_path, "def retry_eintr(", "pass", "raise", monkeypatch)
     with pytest.raises(AssertionError, match="Interrupted"):
         traced.interrupt(directory, ["users"])
 

@@ -26,11 +26,11 @@ def test_what_strace_saw(tmp_path: Path) -> None:
 
 MISPLACED = """
 from petfleet._backends.files import paths
-place = paths.Place.__init__
+place = paths.UserPaths.__init__
 def misplace(self, root, user_id):
     place(self, root, user_id)
     self.lock = f"{root}/{abs(hash(user_id))}.lock"
-paths.Place.__init__ = misplace
+paths.UserPaths.__init__ = misplace
 """
 UNRULY = """
 from petfleet._model import names

@@ -12,7 +12,7 @@ import pytest
 
 from petfleet._backends.files import disk
 from petfleet._backends.files.backend import FileBackend
-from petfleet._util.cache import Memory
+from petfleet._util.cache import BoundedCache
 from tests.patched import mutate
 from tests.proof import interference, means, parts
 from tests.proof.held_commits import OPERATIONS, moments
@@ -126,7 +126,7 @@ def test_processes_without_a_protection_are_seen_to_fail(
         play(WEATHERS[weather], random.Random(0), tmp_path, 1.5)
 
 
-class _Unforgetting(Memory[str, bool]):
+class _Unforgetting(BoundedCache[str, bool]):
     def forget(self, key: str) -> None:
         pass
 

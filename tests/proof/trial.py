@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from petfleet import FleetStore, LockTimeoutError, PetFleet, UnconfirmedCommitError
 from petfleet._backends.files.backend import FileBackend
-from petfleet._backends.files.disk import read, uninterrupted
+from petfleet._backends.files.disk import retry_eintr
 from petfleet._backends.files.lock import UserLock, lock_timeout_error
 from petfleet._backends.files.reader import identity
 from petfleet._commit import waiter
@@ -155,7 +155,7 @@ class Trial:
         late = pet("late")
         now = PetFleet("u", [late], "late") if self.now is None else self.now.with_pet(late)
         self.attempt(Operation("add", nothing, self.now, lambda store: store.add("u", late), now, now), {})
-        names = sorted(uninterrupted(os.listdir, self._directory))
+        names = sorted(retry_eintr(os.listdir, self._directory))
         assert names == ["fleet.toml", "fleet.toml.lock"], self._story(f"there are {names}")
         left = marker(self.root / FLEET)
         assert left == "clean", self._story(f"the marker is {left}")
@@ -249,7 +249,7 @@ class Trial:
 
     def _temporaries(self) -> list[str]:
         try:
-            return [name for name in uninterrupted(os.listdir, self._directory) if name.endswith(".tmp")]
+            return [name for name in retry_eintr(os.listdir, self._directory) if name.endswith(".tmp")]
         except FileNotFoundError:
             return []
 
@@ -265,4 +265,4 @@ class Trial:
 
 def descriptors() -> set[str]:
     """Return the open descriptors of this process."""
-    return set(uninterrupted(os.listdir, "/proc/self/fd"))
+    return set(retry_eintr(os.listdir, "/proc/self/fd"))

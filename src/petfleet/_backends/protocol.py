@@ -62,7 +62,7 @@ class Holder(NamedTuple):
     reason: str | None = None
 
 
-class Call(Protocol):
+class StopSignal(Protocol):
     """What ends a wait early."""
 
     def is_set(self) -> bool: ...
@@ -71,10 +71,10 @@ class Call(Protocol):
 class Notices(Protocol):
     """Tells of whom something was changed. It may miss some, or all: to be sure, look now and then. For one thread."""
 
-    def arm(self, users: Iterable[str]) -> bool:
+    def subscribe(self, users: Iterable[str]) -> bool:
         """Have changes told of these users from now on; True if what was changed before it returned may be untold."""
 
-    def distrust(self) -> bool:
+    def invalidate(self) -> bool:
         """Arm anew the next time, since something was not told; False if that makes no difference."""
 
     def wait(self, seconds: float) -> set[str] | None:
@@ -88,10 +88,10 @@ class Notices(Protocol):
         """End it."""
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """A fleet as it is now (None: there is none), and what tells it from what it was; None where only reading does."""
 
-    sign: object | None
+    fingerprint: object | None
     fleet: PetFleet | None
 
 
@@ -108,11 +108,11 @@ class Backend(Protocol):
         """How many threads are worth having for ``peek`` and ``users``."""
 
     @property
-    def looks_at_once(self) -> int:
+    def snapshots_at_once(self) -> int:
         """How many threads are worth having for ``look``."""
 
     @property
-    def look_seconds(self) -> float:
+    def poll_seconds(self) -> float:
         """How long after one look at a watched user, of whom no change is told, the next one is due."""
 
     def begin(self, user_id: str, *, create: bool) -> Commit:
@@ -139,11 +139,11 @@ class Backend(Protocol):
     def users(self) -> Generator[str, None, None]:
         """Yield the ids that have a fleet, in no order."""
 
-    def look(self, user_id: str, seen: object) -> Look | None:
-        """Return the fleet as it is now; None if it is what it was when ``seen`` was its sign."""
+    def snapshot(self, user_id: str, seen: object) -> Snapshot | None:
+        """Return the fleet as it is now; None if its fingerprint is still ``seen``."""
 
     def check_notices(self) -> None:
         """Raise ModuleNotFoundError if what tells of changes is not installed. Quick: called in the event loop."""
 
-    def notices(self, call: Call) -> Notices:
+    def notices(self, call: StopSignal) -> Notices:
         """Return what tells of changes; ``call`` ends its waits."""

@@ -9,7 +9,7 @@ from petfleet._backends.protocol import Backend
 from petfleet._model.names import text
 
 
-def opened(root: str | os.PathLike[str] | Backend) -> Backend:
+def resolve_backend(root: str | os.PathLike[str] | Backend) -> Backend:
     """Return the backend for a root.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from petfleet._model.errors import FleetFormatError, own_copy
+from petfleet._model.errors import FleetFormatError, copy_error
 from petfleet._model.fleet import PetFleet
 from petfleet._toml import decode, encode, limits
 
@@ -12,18 +12,18 @@ from petfleet._toml import decode, encode, limits
 class State:
     """What a user has: a fleet, no fleet, or a file that means none (``error``)."""
 
-    __slots__ = ("_pieces", "error", "fleet", "overwritable")
+    __slots__ = ("_parts", "error", "fleet", "overwritable")
 
     def __init__(
         self,
         fleet: PetFleet | None = None,
-        pieces: encode.Pieces | None = None,
+        parts: encode.Parts | None = None,
         *,
         error: FleetFormatError | None = None,
         overwritable: bool = False,
     ) -> None:
         self.fleet = fleet
-        self._pieces = pieces
+        self._parts = parts
         self.error = error
         self.overwritable = overwritable
 
@@ -33,27 +33,27 @@ class State:
         return self.fleet is None and self.error is None
 
     @property
-    def pieces(self) -> encode.Pieces | None:
+    def parts(self) -> encode.Parts | None:
         """What ``dumps`` of the fleet is made of; None without one."""
-        if self._pieces is None and self.fleet is not None:
+        if self._parts is None and self.fleet is not None:
             try:
-                self._pieces = encode.pieces(self.fleet)
+                self._parts = encode.render_parts(self.fleet)
             except ValueError:
                 # Readable in its own layout but too large in ours: no change may equal it.
-                self._pieces = encode.Pieces("", [], "", False)
-        return self._pieces
+                self._parts = encode.Parts("", [], "", False)
+        return self._parts
 
     def readable(self) -> PetFleet | None:
         """Return the fleet, None if there is none; raise what keeps it from being one."""
         if self.error is not None:
-            raise own_copy(self.error)
+            raise copy_error(self.error)
         return self.fleet
 
     def encoded(self) -> bytes | None:
         """Return what is to be written; each piece of it was parsed back, and now the whole is compared with them."""
-        if self.fleet is None or self.pieces is None:
+        if self.fleet is None or self.parts is None:
             return None
-        text = self.pieces.text()
+        text = self.parts.text()
         encode.confirm(text, self.fleet)
         return text.encode()
 

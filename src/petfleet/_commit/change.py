@@ -8,7 +8,7 @@ from typing import Final
 
 from petfleet._backends.protocol import Commit, OvertakenError
 from petfleet._backends.state import ABSENT, State
-from petfleet._model.errors import UnconfirmedCommitError, own_copy
+from petfleet._model.errors import UnconfirmedCommitError, copy_error
 from petfleet._model.fleet import PetFleet
 from petfleet._toml import encode
 from petfleet._util import log, runtime
@@ -107,23 +107,23 @@ def apply(changes: Sequence[Change], before: State) -> tuple[State, int]:
             now = after
             first = min(first, index)
     # Together they may have changed nothing, like an add and a remove.
-    if now is before or (now.error is before.error and now.pieces == before.pieces):
+    if now is before or (now.error is before.error and now.parts == before.parts):
         return before, len(changes)
     return now, first
 
 
 def _after(change: Change, now: State) -> State:
     if now.error is not None and not (now.overwritable and change.kind is Kind.OVERWRITE):
-        raise own_copy(now.error)
+        raise copy_error(now.error)
     fleet = change.apply(now.fleet)
     if fleet is now.fleet and now.error is None:
         return now
     if fleet is None:
         return ABSENT
     # Checked before the next change sees it: what cannot be written must fail this call alone.
-    before = now.pieces
+    before = now.parts
     shared = (now.fleet, before) if now.fleet is not None and before is not None and before.head else None
-    pieces = encode.pieces(fleet, shared)
+    pieces = encode.render_parts(fleet, shared)
     return now if pieces == before else State(fleet, pieces)
 
 
@@ -132,6 +132,6 @@ def fail(changes: Sequence[Change], error: BaseException, before: State | None) 
     for change in changes:
         if before is not None and change.kind is Kind.READ:
             change.result = before.fleet
-            change.error = None if before.error is None else own_copy(before.error)
+            change.error = None if before.error is None else copy_error(before.error)
         else:
-            change.error = own_copy(error)
+            change.error = copy_error(error)

@@ -27,7 +27,7 @@ from petfleet._commit.waiter import Waiter
 from petfleet._model.fleet import PetFleet
 from petfleet._util import log, runtime
 from petfleet._util.backoff import random_rest
-from petfleet._util.cache import Memory
+from petfleet._util.cache import BoundedCache
 from petfleet._util.fork import finish_at_exit, start_clean_in_child
 
 _HOT_SECONDS: Final = 0.01  # a user who comes back so soon after a batch is hot
@@ -58,7 +58,7 @@ class Batching:
         self.workers: Pool[UserQueue] = Pool(self._run, 4, self._threads, self._timers)
         self._lock_queue = LockQueue(self._backend, self.mutex)
         self.peeks = Peeks(self._backend.peeks_at_once, self._timers)
-        self._served: Memory[str, float] = Memory(4096, 1024 * 1024)  # when a user's last batch was done
+        self._served: BoundedCache[str, float] = BoundedCache(4096, 1024 * 1024)  # when a user's last batch was done
         self._counts = Counts()
         self._ends = False
 
@@ -84,7 +84,7 @@ class Batching:
             raise await timeout_error(queue, call, self._backend, self.peeks, resume)
         except BaseException:
             # A flag and no lock: the garbage collector may close a dead loop's coroutine inside any lock of ours.
-            call.withdrawn = True
+            call.cancelled = True
             raise
 
     async def aclose(self) -> None:
@@ -148,7 +148,7 @@ class Batching:
                 queue.tried_at = runtime.monotonic()
                 if not queue.any_waits():
                     return 0.0
-                create = any(call.kind >= Kind.CREATE and not call.withdrawn for call in queue.waiting)
+                create = any(call.kind >= Kind.CREATE and not call.cancelled for call in queue.waiting)
             try:
                 commit = self._backend.begin(queue.user_id, create=create)
                 try:
@@ -164,7 +164,7 @@ class Batching:
             except OvertakenError:
                 queue.enter(OTHERS_TURN)
                 with self.mutex:
-                    late = queue.put_back()
+                    late = queue.requeue()
                 Waiter.wake([call.waiter for call in late])
                 queue.overtaken += 1
             if queue.overtaken > 1:  # once is no sign of a crowd
@@ -222,7 +222,7 @@ class Batching:
             return False
         ticket = queue.ticket = object()
         try:
-            waited = self._lock_queue.wait(commit, self.workers.stand_aside)
+            waited = self._lock_queue.wait(commit, self.workers.release_slot)
         finally:
             with self.mutex:
                 if queue.ticket is not ticket:

@@ -26,14 +26,14 @@ class LockQueue:
         self._timers = runtime.Timers()
         self._waiting = self._polled = 0
 
-    def wait(self, commit: Commit, stand_aside: Callable[[Callable[[], object]], None]) -> bool:
+    def wait(self, commit: Commit, release_slot: Callable[[Callable[[], object]], None]) -> bool:
         """Wait for a turn in this thread, which stands aside meanwhile; False at once if too many threads do."""
         with self._mutex:
             if self._waiting >= _MAX_THREADS:
                 return False
             self._waiting += 1
         try:
-            stand_aside(commit.wait_turn)
+            release_slot(commit.wait_turn)
         finally:
             with self._mutex:
                 self._waiting -= 1

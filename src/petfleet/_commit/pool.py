@@ -61,7 +61,7 @@ class Pool(Generic[T]):
                 heapq.heapify(self._ready)
                 raise
 
-    def stand_aside(self, wait: Callable[[], object]) -> None:
+    def release_slot(self, wait: Callable[[], object]) -> None:
         """Wait, in a thread of the pool, while another one runs in its place."""
         with self._lock:
             self._busy.discard(self._mine.ticket)

@@ -21,7 +21,7 @@ _MAX_BATCH: Final = 256  # so that no one holds a lock, or the interpreter, for 
 class PendingCall(Change):
     """A change, and the task that waits for it."""
 
-    __slots__ = ("done", "enqueued", "expired", "taken", "waiter", "withdrawn")
+    __slots__ = ("cancelled", "done", "enqueued", "expired", "taken", "waiter")
 
     def __init__(self, apply: Callable[[PetFleet | None], PetFleet | None], kind: Kind) -> None:
         super().__init__(apply, kind)
@@ -30,16 +30,16 @@ class PendingCall(Change):
         self.taken = False  # it waits for nothing but its outcome
         self.done = False  # it has its result or error
         self.expired = False  # its time is over
-        self.withdrawn = False  # its task waits no longer
+        self.cancelled = False  # its task waits no longer
 
     def waits(self) -> bool:
         """Return whether a task still waits for it."""
-        return not self.withdrawn and not self.waiter.loop_is_closed()
+        return not self.cancelled and not self.waiter.loop_is_closed()
 
     def expire(self) -> bool:
         """Withdraw it, since its time is over, unless it was taken: then return True, and its outcome comes."""
         self.expired = True
-        self.withdrawn = not self.taken
+        self.cancelled = not self.taken
         return self.taken
 
     def outcome(self) -> PetFleet | None:
@@ -104,12 +104,12 @@ class UserQueue:
         self.tried_at = runtime.monotonic()
         while self.waiting and len(self.taken) < _MAX_BATCH:
             call = self.waiting.popleft()
-            if not call.withdrawn:
+            if not call.cancelled:
                 call.taken = True
                 self.taken.append(call)
         return self.taken
 
-    def put_back(self) -> list[PendingCall]:
+    def requeue(self) -> list[PendingCall]:
         """Have the taken calls wait again, before all others: nothing has happened. Return those that are too late."""
         taken, self.taken = self.taken, []
         for call in taken:

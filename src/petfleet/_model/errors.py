@@ -164,7 +164,7 @@ class UnconfirmedCommitError(FleetError, OSError):
         self.path = path
 
 
-def own_copy(error: BaseException) -> BaseException:
+def copy_error(error: BaseException) -> BaseException:
     """Return an equal error for one of several calls that fail for the same reason: each raises its own object."""
     try:
         twin = copy.copy(error)

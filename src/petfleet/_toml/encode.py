@@ -38,12 +38,12 @@ def dumps(fleet: PetFleet) -> str:
     """
     if type(fleet) is not PetFleet:
         raise TypeError(f"dumps takes a PetFleet, not {type(fleet).__name__}")
-    text = pieces(fleet).text()
+    text = render_parts(fleet).text()
     confirm(text, fleet)
     return text
 
 
-class Pieces(NamedTuple):
+class Parts(NamedTuple):
     """What :func:`dumps` is made of: comparing and checking it piece by piece costs no join of 1,000 pets.
 
     Attributes:
@@ -64,7 +64,7 @@ class Pieces(NamedTuple):
         return f"{self.head}{start}{BLOCK_START.join(self.blocks)}{self.tail}"
 
 
-def pieces(fleet: PetFleet, before: tuple[PetFleet, Pieces] | None = None) -> Pieces:
+def render_parts(fleet: PetFleet, before: tuple[PetFleet, Parts] | None = None) -> Parts:
     """Return what :func:`dumps` is made of, each new piece parsed back by itself; ValueError as there.
 
     Args:
@@ -84,7 +84,7 @@ def confirm(text: str, fleet: PetFleet) -> None:
     """Read a written text back; ValueError if it does not mean ``fleet``."""
     _check_size(text, fleet)
     try:
-        if _is_of_checked_pieces(text, fleet):
+        if _consists_of_checked_parts(text, fleet):
             if _may_be_heavy(len(text), fleet):
                 limits.check_weight(text)
             return
@@ -99,7 +99,7 @@ def _may_be_heavy(size: int, fleet: PetFleet) -> bool:
     return size >= limits.LIGHTEST_HEAVY and any(map(_extra_of, fleet.pets))
 
 
-def _is_of_checked_pieces(text: str, fleet: PetFleet) -> bool:
+def _consists_of_checked_parts(text: str, fleet: PetFleet) -> bool:
     """Say whether a text falls apart into the very pieces that were each read back: the parser would split it there."""
     head, *blocks = text.split(BLOCK_START)
     plain = PLAIN_HEAD.fullmatch(head)
@@ -124,7 +124,7 @@ def _check_size(text: str, fleet: PetFleet) -> None:
         )
 
 
-def _render(fleet: PetFleet, before: tuple[PetFleet, Pieces] | None) -> tuple[Pieces, bool]:
+def _render(fleet: PetFleet, before: tuple[PetFleet, Parts] | None) -> tuple[Parts, bool]:
     """Return the pieces, and whether each of them is known to read back as it should."""
     if before is not None and _has_head_of(fleet, before[0]):
         head, _, tail, plain = before[1]
@@ -146,7 +146,7 @@ def _render(fleet: PetFleet, before: tuple[PetFleet, Pieces] | None) -> tuple[Pi
                 checked = _note_block(handle, block) and checked
             blocks.append(block)
         else:
-            return Pieces(head, blocks, tail, plain), checked
+            return Parts(head, blocks, tail, plain), checked
 
 
 def _has_head_of(fleet: PetFleet, other: PetFleet) -> bool:

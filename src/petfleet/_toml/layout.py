@@ -6,11 +6,11 @@ import operator
 import re
 
 from petfleet._model.fleet import PetHandle
-from petfleet._util.cache import Memory
+from petfleet._util.cache import BoundedCache
 
 # The text of one pet, and the handle that it means. It cannot be stale: whole texts are compared. Pets with unknown
 # keys stay out of it. In the other direction, a handle carries its own text.
-block_cache: Memory[str, PetHandle] = Memory(8192, 2 * 1024 * 1024)
+block_cache: BoundedCache[str, PetHandle] = BoundedCache(8192, 2 * 1024 * 1024)
 
 BLOCK_START = "\n[[pets]]\n"
 _PLAIN = r'[^"\\\x00-\x1f\x7f]*'  # what stands in a TOML string as it is

@@ -9,7 +9,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Memory(Generic[K, V]):
+class BoundedCache(Generic[K, V]):
     """A dict that forgets what was not used lately; bounded in entries and in bytes.
 
     Two generations: when the young one is full it becomes the old one, and the old one is dropped. What is used

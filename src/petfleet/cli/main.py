@@ -70,10 +70,10 @@ def _explain(error: Exception) -> tuple[str, int]:
 
     if isinstance(error, InvalidNameError):
         return str(error), 2
-    from petfleet.cli.output import located
+    from petfleet.cli.output import describe_error
 
     if isinstance(error, FleetFormatError):
-        return f"{located(error)}: correct it; `petfleet check` says more", 1
+        return f"{describe_error(error)}: correct it; `petfleet check` says more", 1
     # The ways out in their own texts are for programs.
     if isinstance(error, PetAlreadyInFleetError):
         again = f"choose another name, or change that pet with `petfleet edit {error.user_id}`"
@@ -86,7 +86,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, FileNotFoundError) and "://" in str(error.filename):
         return f"{error.filename}: no such bucket: pass the URL of one that exists as --root, or in PETFLEET_ROOT", 2
     if isinstance(error, (FleetError, OSError)):
-        return located(error), 1
+        return describe_error(error), 1
     if isinstance(error, (TypeError, ValueError)):
         return str(error), 2  # a value that no fleet can hold
     return f"a mistake of petfleet's own, please report it: {error!r}", 1

@@ -24,7 +24,7 @@ INTERRUPTED: Final = 130  # the exit code
 _FEW: Final = 1000  # of things to do: no progress is shown below that
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text as one line that does nothing to a terminal: names may hold any character."""
     if text.isprintable():
         return text
@@ -39,7 +39,7 @@ def moment(seconds: float) -> str:
         return str(int(seconds))
 
 
-def located(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Return what went wrong, without the ways out that only a program has."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
@@ -49,7 +49,7 @@ def located(error: Exception) -> str:
 def say(error: str, message: str) -> None:
     """Say on standard error what went wrong: in a line, or as JSON if that was asked for."""
     wants_json = "--json" in sys.argv
-    text = as_json({"error": error, "message": message}) if wants_json else f"petfleet: {shown(message)}"
+    text = as_json({"error": error, "message": message}) if wants_json else f"petfleet: {printable(message)}"
     print(text, file=sys.stderr)
 
 
@@ -62,7 +62,7 @@ def summary(fleet: PetFleet) -> str:
     """Return a fleet in a line."""
     pets = "1 pet" if len(fleet.pets) == 1 else f"{len(fleet.pets):,} pets"
     active = "none is active" if fleet.active_pet is None else f"{fleet.active_pet} is active"
-    return shown(f"{fleet.user_id}: {pets}, {active}")
+    return printable(f"{fleet.user_id}: {pets}, {active}")
 
 
 def as_json(value: object) -> str:

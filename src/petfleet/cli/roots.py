@@ -13,7 +13,7 @@ from petfleet._backends.files.backend import FileBackend
 from petfleet._backends.objects.backend import ObjectBackend
 from petfleet.cli.settings import Settings
 
-Place: TypeAlias = FileBackend | ObjectBackend
+AnyBackend: TypeAlias = FileBackend | ObjectBackend
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     changed: float | None
 
 
-def opened(settings: Settings, interval: float | None = None) -> Place:
+def opened(settings: Settings, interval: float | None = None) -> AnyBackend:
     """Return the backend for the root that a command was told.
 
     Args:
@@ -40,7 +40,7 @@ def opened(settings: Settings, interval: float | None = None) -> Place:
     return FileBackend(settings.root)
 
 
-def look(place: Place, user_id: str) -> Seen:
+def look(place: AnyBackend, user_id: str) -> Seen:
     """Return a user's fleet without waiting for writers; its errors are those of ``peek``."""
     if isinstance(place, FileBackend):
         return Seen(place.peek(user_id), _changed(str(place), user_id))
@@ -48,22 +48,22 @@ def look(place: Place, user_id: str) -> Seen:
     return Seen(state.readable(), None if found is None else found.modified)
 
 
-def several(
-    place: Place, function: Callable[[_Item], _Result], items: Iterable[_Item]
+def map_concurrently(
+    place: AnyBackend, function: Callable[[_Item], _Result], items: Iterable[_Item]
 ) -> Generator[_Result, None, None]:
     """Yield what the function returns for each item, in their order; of a bucket, many requests are under way at once.
 
     Not more of them than that are held, however many the items are.
     """
-    if place.looks_at_once == 1:
+    if place.snapshots_at_once == 1:
         yield from map(function, items)
         return
     waiting: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(place.looks_at_once, "petfleet-several") as threads:
+    with ThreadPoolExecutor(place.snapshots_at_once, "petfleet-several") as threads:
         try:
             for item in items:
                 waiting.append(threads.submit(function, item))
-                if len(waiting) == place.looks_at_once:
+                if len(waiting) == place.snapshots_at_once:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

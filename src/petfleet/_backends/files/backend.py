@@ -9,15 +9,15 @@ from collections.abc import Callable, Generator
 
 from petfleet._backends.files import disk, inotify, reader
 from petfleet._backends.files.lock import UserLock, holder
-from petfleet._backends.files.paths import FLEET_FILE, Place
+from petfleet._backends.files.paths import FLEET_FILE, UserPaths
 from petfleet._backends.files.reader import Reader, identity
-from petfleet._backends.protocol import Call, Holder, Look, Notices, OvertakenError
+from petfleet._backends.protocol import Holder, Notices, OvertakenError, Snapshot, StopSignal
 from petfleet._backends.state import ABSENT, State
 from petfleet._model.errors import InvalidNameError, UnconfirmedCommitError
 from petfleet._model.fleet import PetFleet
 from petfleet._model.names import check_user_id
 from petfleet._util import log
-from petfleet._util.cache import Memory
+from petfleet._util.cache import BoundedCache
 from petfleet._util.log import best_effort
 
 
@@ -25,13 +25,15 @@ class FileBackend:
     """Fleets under one root directory. May be called from any thread, for one user from several at once."""
 
     peeks_at_once = 4  # more of them only take the interpreter from one another
-    looks_at_once = 1  # a look takes microseconds
-    look_seconds = 1.0
+    snapshots_at_once = 1  # a look takes microseconds
+    poll_seconds = 1.0
 
     def __init__(self, root: str) -> None:
         self._root = root
         self._reader = Reader()
-        self._swept: Memory[str, bool] = Memory(2048, 1024 * 1024)  # whose leftovers of a power cut were looked for
+        self._swept: BoundedCache[str, bool] = BoundedCache(
+            2048, 1024 * 1024
+        )  # whose leftovers of a power cut were looked for
         self._anchored: tuple[int, int] | None = None  # the root whose own name is known to be durable
 
     def __str__(self) -> str:
@@ -46,7 +48,7 @@ class FileBackend:
             OvertakenError: someone is just removing the user's directory.
             OSError, FleetFormatError: the lock file cannot be opened.
         """
-        place = Place(self._root, user_id)
+        place = UserPaths(self._root, user_id)
         disk.refuse_link(place.directory)
         try:
             return FileCommit(self, place, self._open_lock(place, create))
@@ -57,7 +59,7 @@ class FileBackend:
 
     def turn_path(self, user_id: str) -> str:
         """Return the path of the user's lock file."""
-        return Place(self._root, user_id).lock
+        return UserPaths(self._root, user_id).lock
 
     def holder(self, user_id: str) -> Holder | None:
         """Return who holds the user's lock, as far as it can be told; None if no one does."""
@@ -72,15 +74,15 @@ class FileBackend:
         stored, _ = self._peek(user_id)
         return None if stored is None or stored.data is None else stored.data.decode()
 
-    def users(self, left_out: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
+    def users(self, on_skipped: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
         """Yield the ids that have a fleet, in no order.
 
         Args:
-            left_out: told of each directory that has a fleet, or may have one, and of why it cannot be a user; without
-                it, a directory that cannot be looked into is a warning in the log.
+            on_skipped: called with the name of each directory that may hold a fleet but is no user, and the reason;
+                without it, a directory that cannot be read is a warning in the log.
         """
         try:
-            entries = disk.uninterrupted(os.scandir, self._root)
+            entries = disk.retry_eintr(os.scandir, self._root)
         except FileNotFoundError:
             return
         with entries:
@@ -90,28 +92,29 @@ class FileBackend:
                     disk.refuse_link(entry.path)
                     found = disk.exists(os.path.join(entry.path, FLEET_FILE))
                 except InvalidNameError as error:
-                    if left_out is not None and os.path.lexists(os.path.join(entry.path, FLEET_FILE)):
-                        left_out(entry.name, error)
+                    if on_skipped is not None and os.path.lexists(os.path.join(entry.path, FLEET_FILE)):
+                        on_skipped(entry.name, error)
                     continue
                 except NotADirectoryError:
                     continue  # not ours
                 except OSError as error:
                     if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
                         raise
-                    if left_out is None:
+                    if on_skipped is None:
                         log.warning("%s; left out of the users", error)
                     elif entry.name != "lost+found":  # that of a mounted disk
-                        left_out(entry.name, error)
+                        on_skipped(entry.name, error)
                     continue
                 if found:
                     yield entry.name
 
-    def look(self, user_id: str, seen: object) -> Look | None:
-        """Return the fleet as its file is now; None if that is what it was when ``seen`` was its sign."""
-        sign = reader.sign(Place(self._root, user_id))  # before the read: what changes it after that has another sign
-        if sign is not None and sign == seen:
+    def snapshot(self, user_id: str, seen: object) -> Snapshot | None:
+        """Return the fleet as its file is now; None if its fingerprint is still ``seen``."""
+        # Before the read: what changes the file after that gives it another fingerprint.
+        fingerprint = reader.fingerprint(UserPaths(self._root, user_id))
+        if fingerprint is not None and fingerprint == seen:
             return None
-        return Look(sign, self.peek(user_id))
+        return Snapshot(fingerprint, self.peek(user_id))
 
     def check_notices(self) -> None:
         """Raise ModuleNotFoundError without watchfiles."""
@@ -119,18 +122,18 @@ class FileBackend:
         if importlib.util.find_spec("watchfiles") is None:
             raise ModuleNotFoundError("store.watch needs watchfiles: pip install 'petfleet[watch]'", name="watchfiles")
 
-    def notices(self, call: Call) -> Notices:
+    def notices(self, call: StopSignal) -> Notices:
         """Return what the operating system tells of changes."""
         return inotify.Notices(self._root, call)
 
     def _peek(self, user_id: str) -> tuple[disk.Stored | None, State]:
-        place = Place(self._root, user_id)
+        place = UserPaths(self._root, user_id)
         disk.refuse_link(place.directory)
         stored, state = self._reader.read(place)
         state.readable()  # raises what keeps it from being a fleet
         return stored, state
 
-    def _open_lock(self, place: Place, create: bool) -> UserLock | None:
+    def _open_lock(self, place: UserPaths, create: bool) -> UserLock | None:
         """Open the user's lock file; None if nothing is there to be locked."""
         try:
             return UserLock(place.lock, create=False)
@@ -155,7 +158,7 @@ class FileBackend:
 class FileCommit:
     """One try at one user's file. Without a lock it finds no fleet, or is overtaken."""
 
-    def __init__(self, backend: FileBackend, place: Place, lock: UserLock | None) -> None:
+    def __init__(self, backend: FileBackend, place: UserPaths, lock: UserLock | None) -> None:
         self.path = place.fleet
         self._backend = backend
         self._place = place
@@ -235,7 +238,7 @@ class FileCommit:
             self._backend._reader.remember(self._place, data, after)
 
     def _read_nothing(self) -> State:
-        """Look once more whether there is nothing: calls that were made since the first look are answered by it too."""
+        """Look again whether there is nothing: calls that have arrived since are answered by it too."""
         if disk.exists(self._place.fleet) or disk.exists(self._place.lock):
             raise OvertakenError
         return ABSENT

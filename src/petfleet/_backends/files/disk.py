@@ -76,7 +76,7 @@ def open_regular(path: str, flags: int, mode: int = 0o600) -> tuple[int, os.stat
         status = os.fstat(fd)
         _refuse_irregular(path, status)
     except BaseException as error:
-        put_name(error, path)
+        set_filename(error, path)
         close(fd, path)
         raise
     return fd, status
@@ -110,7 +110,7 @@ def read(path: str, most_bytes: int) -> Stored | None:
         is_settled = settled(status)
         return Stored(_read_all(fd, status.st_size, most_bytes), status, is_settled)
     except OSError as error:
-        put_name(error, path)
+        set_filename(error, path)
         raise
     finally:
         close(fd, path)
@@ -197,18 +197,18 @@ def write_new(path: str, data: bytes, like: os.stat_result | None) -> str:
         mode = made | 0o600 if like is None else stat.S_IMODE(like.st_mode)
         if made != mode:
             os.chmod(path if _WINDOWS else fd, mode)
-        adopt(fd, os.path.dirname(path) if like is None else like)
+        match_owner(fd, os.path.dirname(path) if like is None else like)
         write_all(fd, data)
         _sync(fd)
         return identity(os.fstat(fd), data)
     except OSError as error:
-        put_name(error, path)
+        set_filename(error, path)
         raise
     finally:
         close(fd, path)
 
 
-def adopt(target: int | str, like: os.stat_result | str) -> None:
+def match_owner(target: int | str, like: os.stat_result | str) -> None:
     """Give a file that root makes in another account's place to that account; nothing for anyone but root."""
     if _WINDOWS or os.geteuid() != 0:
         return
@@ -258,7 +258,7 @@ def sweep(path: str) -> None:
     """Remove the temporary files of writers of ``path`` that did not live to rename them, if there is its directory."""
     directory, name = os.path.split(path)
     try:
-        entries = uninterrupted(os.listdir, directory)
+        entries = retry_eintr(os.listdir, directory)
     except FileNotFoundError:
         return
     for entry in entries:
@@ -269,7 +269,7 @@ def sweep(path: str) -> None:
                 pass  # not ours
 
 
-def uninterrupted(look: Callable[[str], T], path: str) -> T:
+def retry_eintr(look: Callable[[str], T], path: str) -> T:
     """Return what looking into a directory gives; the interpreter itself tries other calls again, but not these."""
     while True:
         try:
@@ -298,7 +298,7 @@ def _make_directory(path: str) -> int:
     refuse_link(path)  # that another account has put there since
     if os.lstat(path).st_mode & 0o700 != 0o700:  # by such an umask nothing could be made in it
         os.chmod(path, 0o700)
-    adopt(path, os.path.dirname(path))
+    match_owner(path, os.path.dirname(path))
     return 1
 
 
@@ -327,7 +327,7 @@ class Directory:
             try:
                 _sync(self._fd)
             except OSError as error:
-                put_name(error, self._path)
+                set_filename(error, self._path)
                 raise
 
     def close(self) -> None:
@@ -351,7 +351,7 @@ def sync_file(path: str) -> None:
     try:
         _sync(fd)
     except OSError as error:
-        put_name(error, path)
+        set_filename(error, path)
         raise
     finally:
         close(fd, path)
@@ -376,11 +376,11 @@ def close(fd: int, path: str) -> None:
     except InterruptedError:
         pass  # closed all the same: Linux closes first, and to close it again might hit another thread's file
     except OSError as error:
-        put_name(error, path)
+        set_filename(error, path)
         raise
 
 
-def put_name(error: BaseException, path: str) -> None:
+def set_filename(error: BaseException, path: str) -> None:
     """Put the file's name into the system's error of a call on a descriptor, which has none, or a number for one."""
     if isinstance(error, OSError) and not isinstance(error.filename, str):
         error.filename = path

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from petfleet._backends.files.paths import Place
-from petfleet._backends.protocol import Call
+from petfleet._backends.files.paths import UserPaths
+from petfleet._backends.protocol import StopSignal
 from petfleet._util import log, runtime
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Notices:
         call: ends a wait.
     """
 
-    def __init__(self, root: str, call: Call) -> None:
+    def __init__(self, root: str, call: StopSignal) -> None:
         self._root = root
         self._call = call
         self._notify: RustNotify | None = None
@@ -41,9 +41,9 @@ class Notices:
         self._trusted = False
         self._warned = False
 
-    def arm(self, users: Iterable[str]) -> bool:
+    def subscribe(self, users: Iterable[str]) -> bool:
         """Have changes told of these users from now on; True if what was changed before it returned may be untold."""
-        self._users = {Place(self._root, user).directory: user for user in users}
+        self._users = {UserPaths(self._root, user).directory: user for user in users}
         wanted = self._directories()
         if self._trusted and wanted == self._armed:
             return False
@@ -54,7 +54,7 @@ class Notices:
                 break  # else one was made just before its parent was armed
         return True
 
-    def distrust(self) -> bool:
+    def invalidate(self) -> bool:
         """Arm anew the next time, whatever is armed: something was not told."""
         self._trusted = False
         return True
@@ -131,7 +131,7 @@ class Notices:
         return users
 
 
-def wait_for_call(call: Call, seconds: float) -> None:
+def wait_for_call(call: StopSignal, seconds: float) -> None:
     """Let that time pass, unless it is called."""
     give_up = runtime.monotonic() + seconds
     while not call.is_set() and runtime.monotonic() < give_up:

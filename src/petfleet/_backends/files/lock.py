@@ -55,7 +55,7 @@ class UserLock:
         try:
             self._held = lock_descriptor(self._fd, blocking=False)
         except OSError as error:
-            disk.put_name(error, self.path)
+            disk.set_filename(error, self.path)
             raise
         return self._held
 
@@ -68,7 +68,7 @@ class UserLock:
                 fcntl.flock(self._fd, fcntl.LOCK_EX)  # what lock_descriptor calls, which polls when it is to wait
                 self._held = True
         except OSError as error:
-            disk.put_name(error, self.path)
+            disk.set_filename(error, self.path)
             raise
 
     def is_at_path(self) -> bool:
@@ -85,7 +85,7 @@ class UserLock:
             os.lseek(self._fd, _MARKER_AT, os.SEEK_SET)
             found = _MARKER.match(disk.read_some(self._fd, _MARKER_BYTES))
         except OSError as error:
-            disk.put_name(error, self.path)
+            disk.set_filename(error, self.path)
             raise
         return Marker(found[1].decode(), found[2].decode(errors="replace")) if found else None
 
@@ -102,7 +102,7 @@ class UserLock:
             os.lseek(self._fd, _MARKER_AT, os.SEEK_SET)
             disk.write_all(self._fd, f"petfleet {text:<{_MARKER_BYTES - 10}}\n".encode())
         except OSError as error:
-            disk.put_name(error, self.path)
+            disk.set_filename(error, self.path)
             raise
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class UserLock:
                 unlock_descriptor(self._fd)
                 self._held = False
         except OSError as error:
-            disk.put_name(error, self.path)
+            disk.set_filename(error, self.path)
             raise
         finally:
             _close(self._fd, self.path)
@@ -223,9 +223,9 @@ def _open(path: str, *, create: bool, writable: bool) -> tuple[int, os.stat_resu
         if create:
             if status.st_size == 0 and status.st_mode & 0o600 != 0o600:  # made just now, by such an umask
                 os.chmod(fd, 0o600)
-            disk.adopt(fd, os.path.dirname(path))
+            disk.match_owner(fd, os.path.dirname(path))
     except BaseException as error:
-        disk.put_name(error, path)
+        disk.set_filename(error, path)
         _close(fd, path)
         raise
     return fd, status

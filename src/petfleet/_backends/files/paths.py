@@ -21,7 +21,7 @@ def fleet_path(user_id: str, root: str | os.PathLike[str]) -> Path:
     return Path(root, check_user_id(user_id), FLEET_FILE)
 
 
-class Place:
+class UserPaths:
     """Where one user's files are."""
 
     __slots__ = ("directory", "fleet", "lock", "user_id")

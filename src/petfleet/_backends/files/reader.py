@@ -7,11 +7,11 @@ import time
 from typing import Final, NamedTuple, TypeAlias
 
 from petfleet._backends.files import disk
-from petfleet._backends.files.paths import Place
+from petfleet._backends.files.paths import UserPaths
 from petfleet._backends.state import ABSENT, State, parse_state
 from petfleet._toml import limits
 from petfleet._util import runtime
-from petfleet._util.cache import Memory
+from petfleet._util.cache import BoundedCache
 
 # Seconds. The old program truncates the file and writes it in place: what cannot be parsed and is empty, or was written
 # to no longer ago than this, is read again for no longer than this.
@@ -26,7 +26,7 @@ class _Known(NamedTuple):
     state: State
 
 
-Sign: TypeAlias = tuple[int, ...]
+Fingerprint: TypeAlias = tuple[int, ...]
 
 
 class Reader:
@@ -34,19 +34,21 @@ class Reader:
 
     def __init__(self) -> None:
         # Bytes are compared, so this cannot be stale.
-        self._known: Memory[str, _Known] = Memory(1024, 8 * 1024 * 1024)
-        self._waited_for: Memory[str, str] = Memory(2048, 1024 * 1024)  # a user's file that stayed torn: its identity
+        self._known: BoundedCache[str, _Known] = BoundedCache(1024, 8 * 1024 * 1024)
+        self._waited_for: BoundedCache[str, str] = BoundedCache(
+            2048, 1024 * 1024
+        )  # a user's file that stayed torn: its identity
 
-    def remember(self, place: Place, data: bytes | None, state: State) -> None:
+    def remember(self, place: UserPaths, data: bytes | None, state: State) -> None:
         """Keep what those bytes mean."""
         # A fleet holds about three times the bytes of its text.
         self._known.put(place.user_id, _Known(data, state), 4 * len(data or b""))
 
-    def forget(self, place: Place) -> None:
+    def forget(self, place: UserPaths) -> None:
         """Keep nothing of that user."""
         self._known.forget(place.user_id)
 
-    def read(self, place: Place) -> tuple[disk.Stored | None, State]:
+    def read(self, place: UserPaths) -> tuple[disk.Stored | None, State]:
         """Read the fleet file and say what it means; again, while it looks as if something were rewriting it."""
         give_up = runtime.monotonic() + _TORN_SECONDS
         while True:
@@ -63,7 +65,7 @@ class Reader:
                 return stored, state
             time.sleep(_TORN_PAUSE)
 
-    def _may_be_torn(self, place: Place, stored: disk.Stored, since: float) -> bool:
+    def _may_be_torn(self, place: UserPaths, stored: disk.Stored, since: float) -> bool:
         """Return whether a file that means no fleet may just be being rewritten, or was at that time."""
         if self._waited_for.get(place.user_id) == identity(stored):
             return False
@@ -76,7 +78,7 @@ class Reader:
             return True
         return since <= written <= time.time() + _TORN_SECONDS
 
-    def _state(self, place: Place, stored: disk.Stored | None) -> State:
+    def _state(self, place: UserPaths, stored: disk.Stored | None) -> State:
         if stored is None:
             return ABSENT
         known = self._known.get(place.user_id)
@@ -85,9 +87,9 @@ class Reader:
         return parse_state(stored.data, stored.status.st_size, place.user_id, place.fleet)
 
 
-def sign(place: Place) -> Sign | None:
+def fingerprint(place: UserPaths) -> Fingerprint | None:
     """Return what tells a user's file from what it was, without reading it; None where only reading it does."""
-    found: Sign = ()
+    found: Fingerprint = ()
     try:
         directory = os.lstat(place.directory)
         found = (directory.st_dev, directory.st_ino)

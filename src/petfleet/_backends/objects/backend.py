@@ -26,7 +26,7 @@ from petfleet._backends.objects.bucket import (
     Version,
 )
 from petfleet._backends.objects.lineage import Lineage, Writer
-from petfleet._backends.protocol import Call, Holder, Look, Notices, OvertakenError
+from petfleet._backends.protocol import Holder, Notices, OvertakenError, Snapshot, StopSignal
 from petfleet._backends.state import ABSENT, State, parse_state
 from petfleet._model.errors import InvalidNameError, UnconfirmedCommitError
 from petfleet._model.fleet import PetFleet
@@ -34,7 +34,7 @@ from petfleet._model.names import check_user_id, text
 from petfleet._toml import limits
 from petfleet._util import log, runtime
 from petfleet._util.backoff import random_rest
-from petfleet._util.cache import Memory
+from petfleet._util.cache import BoundedCache
 from petfleet._util.fork import start_clean_in_child
 
 # What a deleted fleet leaves. Stores that delete on a condition are few, and obstore asks none of them; to delete
@@ -82,14 +82,14 @@ class ObjectBackend:
         TypeError, ValueError: the URL or an option is wrong.
     """
 
-    peeks_at_once = looks_at_once = 16  # each only waits for the network
+    peeks_at_once = snapshots_at_once = 16  # each only waits for the network
     _settle_seconds = 10.0  # how long a put whose answer was lost is looked up
 
     def __init__(self, url: str, *, poll_seconds: float = 1.0, **options: Any) -> None:
         if not poll_seconds > 0:
             raise ValueError(f"poll_seconds must be a number of seconds above 0, not {poll_seconds!r}")
         self._bucket = Bucket(text(url, "url"), options)
-        self.look_seconds = poll_seconds
+        self.poll_seconds = poll_seconds
         self.start_clean()
         start_clean_in_child(self)
 
@@ -98,7 +98,7 @@ class ObjectBackend:
         self._writer = Writer()
         self._turns = threading.Condition()
         self._under_way: dict[str, ObjectCommit] = {}
-        self._seen: Memory[str, _Known] = Memory(8192, 32 * 1024 * 1024)
+        self._seen: BoundedCache[str, _Known] = BoundedCache(8192, 32 * 1024 * 1024)
 
     def __str__(self) -> str:
         return self._bucket.url
@@ -135,23 +135,23 @@ class ObjectBackend:
         found = self._bucket.get(_key(user_id), limits.MAX_BYTES)
         return found, self._known(user_id, found).state
 
-    def users(self, left_out: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
+    def users(self, on_skipped: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
         """Yield the ids that have a fleet, in no order.
 
         Args:
-            left_out: told of each name that has a fleet but cannot be a user's, and of why.
+            on_skipped: told of each name that has a fleet but cannot be a user's, and of why.
         """
-        for name, listed in self.listed(left_out):
+        for name, listed in self.listed(on_skipped):
             if not is_tombstone(listed):
                 yield name
 
     def listed(
-        self, left_out: Callable[[str, Exception], None] | None = None
+        self, on_skipped: Callable[[str, Exception], None] | None = None
     ) -> Generator[tuple[str, Listed], None, None]:
         """Yield the ids that have an object, even one that says that there is no fleet.
 
         Args:
-            left_out: told of each name that has a fleet but cannot be a user's, and of why.
+            on_skipped: told of each name that has a fleet but cannot be a user's, and of why.
         """
         for listed in self._bucket.list():
             name, slash, file = listed.key.partition("/")
@@ -160,21 +160,21 @@ class ObjectBackend:
             try:
                 check_user_id(name)
             except InvalidNameError as error:
-                if left_out is not None:
-                    left_out(name, error)
+                if on_skipped is not None:
+                    on_skipped(name, error)
                 continue
             yield name, listed
 
-    def look(self, user_id: str, seen: object) -> Look | None:
-        """Return the fleet as it is now; None if it is what it was when ``seen`` was its sign."""
+    def snapshot(self, user_id: str, seen: object) -> Snapshot | None:
+        """Return the fleet as it is now; None if its fingerprint is still ``seen``."""
         known = self._look(user_id)
-        sign = (known.version,)
-        return None if sign == seen else Look(sign, known.state.readable())
+        fingerprint = (known.version,)
+        return None if fingerprint == seen else Snapshot(fingerprint, known.state.readable())
 
     def check_notices(self) -> None:
         """Do nothing: there is nothing to install."""
 
-    def notices(self, call: Call) -> Notices:
+    def notices(self, call: StopSignal) -> Notices:
         """Return what only lets time pass: an object store tells of nothing."""
         return _NoNotices(call)
 
@@ -252,7 +252,7 @@ class ObjectCommit:
         return self._known.state
 
     def confirm(self, before: State) -> State:
-        """Look whether what was remembered is still there, and return what is."""
+        """Snapshot whether what was remembered is still there, and return what is."""
         if self._from_memory:
             self._known = self._backend._read(self._user_id, self._known)
             self._from_memory = False
@@ -336,14 +336,14 @@ def is_tombstone(listed: Listed) -> bool:
 class _NoNotices:
     """Tells of nothing."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: StopSignal) -> None:
         self._call = call
 
-    def arm(self, users: Iterable[str]) -> bool:
+    def subscribe(self, users: Iterable[str]) -> bool:
         """Return False: there is nothing to be told."""
         return False
 
-    def distrust(self) -> bool:
+    def invalidate(self) -> bool:
         """Return False: there is nothing to be told."""
         return False
 

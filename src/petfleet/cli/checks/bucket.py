@@ -16,7 +16,7 @@ from petfleet._backends.objects.lineage import Lineage, Writer
 from petfleet._model.errors import InvalidNameError
 from petfleet.cli.checks import content
 from petfleet.cli.checks.finding import Finding, reason
-from petfleet.cli.roots import several
+from petfleet.cli.roots import map_concurrently
 
 _WAY_OUT: Final = "see what these credentials allow, and whether the store answers"
 
@@ -47,7 +47,7 @@ def check(place: ObjectBackend, *, repair: bool, count: Counter[str]) -> Iterato
     invalid: list[Finding] = []
     count.update(deleted=0, foreign=0)
 
-    def left_out(name: str, error: Exception) -> None:
+    def on_skipped(name: str, error: Exception) -> None:
         assert isinstance(error, InvalidNameError)
         message = f"{error.rule}: no store takes it; copy it to another name, and its user_id, and remove it"
         invalid.append(Finding("invalid-name", _where(place, name), message, None))
@@ -55,7 +55,7 @@ def check(place: ObjectBackend, *, repair: bool, count: Counter[str]) -> Iterato
     def check_one(each: tuple[str, Listed]) -> _Checked:
         return _check(place, bucket, each[0], repair=repair)  # what is as short as "no fleet" is read too
 
-    for checked in several(place, check_one, place.listed(left_out)):
+    for checked in map_concurrently(place, check_one, place.listed(on_skipped)):
         count["deleted"] += checked.deleted
         count["foreign"] += checked.foreign
         yield checked.findings

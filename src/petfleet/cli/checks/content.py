@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from petfleet._backends.files.paths import Place
+from petfleet._backends.files.paths import UserPaths
 from petfleet._backends.files.reader import Reader
 from petfleet._backends.state import State
 from petfleet._model.errors import FleetFormatError
@@ -17,7 +17,7 @@ from petfleet.cli.checks.finding import Finding, not_a_file, reason, unreadable
 _MAX_NAMES: Final = 5  # that one message shows
 
 
-def fleet(place: Place, reader: Reader) -> Iterator[Finding]:
+def fleet(place: UserPaths, reader: Reader) -> Iterator[Finding]:
     """Yield what is wrong with a user's fleet file; nothing where there is none."""
     try:
         stored, state = reader.read(place)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from petfleet._backends.files import disk
-from petfleet._backends.files.paths import FLEET_FILE, Place
+from petfleet._backends.files.paths import FLEET_FILE, UserPaths
 from petfleet._backends.files.reader import Reader
 from petfleet._model.errors import FleetFormatError, InvalidNameError
 from petfleet._model.names import check_user_id
@@ -16,7 +16,7 @@ from petfleet.cli.checks.finding import Finding as Finding
 from petfleet.cli.checks.finding import not_a_file, reason, unreadable
 from petfleet.cli.checks.leftovers import Traces
 from petfleet.cli.checks.permissions import DIRECTORY, FILE, MAX_LOOKS, may_settle, rights
-from petfleet.cli.output import shown
+from petfleet.cli.output import printable
 
 
 def check(root: str | os.PathLike[str], *, repair: bool, lock_timeout: float) -> Iterator[list[Finding]]:
@@ -48,7 +48,7 @@ class _Check:
 
     def entries(self) -> Iterator[list[Finding]]:
         self._owner = os.stat(self._root).st_uid
-        with disk.uninterrupted(os.scandir, self._root) as entries:
+        with disk.retry_eintr(os.scandir, self._root) as entries:
             while True:
                 try:
                     entry = next(entries, None)
@@ -73,11 +73,11 @@ class _Check:
             return [] if linked else [Finding("invalid-name", entry.path, message, None)]
         if linked:
             return list(_link(entry))
-        place = Place(self._root, entry.name)
+        place = UserPaths(self._root, entry.name)
         found = self._user(place)
         return repair.repair(self._root, place, found, self._lock_timeout) if self._repair else found
 
-    def _user(self, place: Place) -> list[Finding]:
+    def _user(self, place: UserPaths) -> list[Finding]:
         for _ in range(MAX_LOOKS):
             found = list(self._look(place))
             paths = {one.path for one in found if one.kind == "unreadable"}
@@ -86,7 +86,7 @@ class _Check:
                 break
         return found
 
-    def _look(self, place: Place) -> Iterator[Finding]:
+    def _look(self, place: UserPaths) -> Iterator[Finding]:
         try:
             seen = leftovers.look(place)
         except (FileNotFoundError, NotADirectoryError):
@@ -112,7 +112,7 @@ class _Check:
 def _link(entry: os.DirEntry[str]) -> Iterator[Finding]:
     try:
         os.stat(os.path.join(entry.path, FLEET_FILE))
-        target = shown(os.readlink(entry.path))
+        target = printable(os.readlink(entry.path))
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL):
             yield unreadable(entry.path, error, entry.name)
@@ -121,7 +121,7 @@ def _link(entry: os.DirEntry[str]) -> Iterator[Finding]:
         yield Finding("link", entry.path, message, entry.name)
 
 
-def _left(place: Place, seen: Traces, lock_timeout: float) -> Iterator[Finding]:
+def _left(place: UserPaths, seen: Traces, lock_timeout: float) -> Iterator[Finding]:
     """Yield what dead writers left of what was seen in a user's directory."""
     try:
         found = leftovers.confirm(place, seen, lock_timeout)
@@ -138,5 +138,5 @@ def _left(place: Place, seen: Traces, lock_timeout: float) -> Iterator[Finding]:
         message = f"{perhaps}a temporary file that no living writer uses{why}: {way_out}"
         yield Finding("leftover", os.path.join(place.directory, name), message, place.user_id)
     if found.unfinished is not None:
-        message = f"{perhaps}a writer that died or could not sync, {shown(found.unfinished)}{why}: {way_out}"
+        message = f"{perhaps}a writer that died or could not sync, {printable(found.unfinished)}{why}: {way_out}"
         yield Finding("dead-writer", place.lock, message, place.user_id)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from petfleet._backends.files import disk
 from petfleet._backends.files.lock import UserLock
 from petfleet.cli.checks.finding import reason
-from petfleet.cli.output import shown
+from petfleet.cli.output import printable
 
 _MOUNTS: Final = "/proc/self/mountinfo"
 _ROUNDS: Final = 9
@@ -110,7 +110,7 @@ class _Probe:
                 self._warn(f"{path} is left behind ({reason(error)}): remove it")
 
     def _warn(self, text: str) -> None:
-        self.warnings.append(shown(text))
+        self.warnings.append(printable(text))
 
 
 def look_around(root: str | os.PathLike[str]) -> Surroundings:
@@ -159,7 +159,7 @@ def _known(file_system: str | None) -> list[str]:
     """Return what is known of that type of file system."""
     if file_system is None:
         return []
-    name = shown(file_system)
+    name = printable(file_system)
     if _OTHER_MACHINES.fullmatch(file_system):
         return [f"{name}: locks may hold on one machine only: one machine, one root"]
     if file_system in ("tmpfs", "ramfs"):

@@ -8,7 +8,7 @@ import shlex
 from typing import Final, NamedTuple
 
 from petfleet._model.errors import FleetFormatError
-from petfleet.cli.output import shown
+from petfleet.cli.output import printable
 
 KINDS: Final = (
     "unparsable",  # fleet.toml means no fleet
@@ -48,7 +48,7 @@ class Finding(NamedTuple):
 
     def but(self, why: object) -> Finding:
         """Return it with what stood in the way of its repair."""
-        return self._replace(message=f"{self.message}; not repaired: {shown(str(why))}")
+        return self._replace(message=f"{self.message}; not repaired: {printable(str(why))}")
 
 
 def unreadable(path: str, error: OSError, user_id: str | None) -> Finding:
@@ -68,8 +68,8 @@ def not_a_file(path: str, error: FleetFormatError, user_id: str) -> Finding:
 def reason(error: Exception) -> str:
     """Return an error in a few printable words, without the file that it is about."""
     if isinstance(error, FleetFormatError):
-        return shown(f"expected {error.expected}")
-    return shown((error.strerror if isinstance(error, OSError) else None) or str(error))
+        return printable(f"expected {error.expected}")
+    return printable((error.strerror if isinstance(error, OSError) else None) or str(error))
 
 
 def command(*words: str) -> str:

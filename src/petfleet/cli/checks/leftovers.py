@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from petfleet._backends.files import disk
 from petfleet._backends.files.lock import UserLock, lock_timeout_error
-from petfleet._backends.files.paths import FLEET_FILE, LOCK_FILE, Place
+from petfleet._backends.files.paths import FLEET_FILE, LOCK_FILE, UserPaths
 from petfleet._model.errors import FleetFormatError
 
 _PAUSE: Final = 0.002  # seconds between two looks
@@ -44,7 +44,7 @@ class Traces(NamedTuple):
         return self._replace(temporaries=self.temporaries & later.temporaries, unfinished=unfinished)
 
 
-def look(place: Place) -> Traces:
+def look(place: UserPaths) -> Traces:
     """Return what there is just now, without the lock.
 
     Raises:
@@ -61,7 +61,7 @@ def look(place: Place) -> Traces:
         return Traces(files, temporaries, trouble=error)
 
 
-def confirm(place: Place, seen: Traces, lock_timeout: float) -> Traces:
+def confirm(place: UserPaths, seen: Traces, lock_timeout: float) -> Traces:
     """Return what no living writer uses: as it is under the lock, or nothing where the lock stays held by others.
 
     Where the lock cannot be tried, ``trouble`` says why, and the rest is what stayed while it was watched.
@@ -93,7 +93,7 @@ def confirm(place: Place, seen: Traces, lock_timeout: float) -> Traces:
 
 
 @contextmanager
-def locked(place: Place, lock_timeout: float) -> Iterator[UserLock]:
+def locked(place: UserPaths, lock_timeout: float) -> Iterator[UserLock]:
     """Hold the user's lock for a while, making its file if need be.
 
     Args:
@@ -116,7 +116,7 @@ def locked(place: Place, lock_timeout: float) -> Iterator[UserLock]:
         time.sleep(_PAUSE)
 
 
-def _watch(place: Place, seen: Traces) -> Traces:
+def _watch(place: UserPaths, seen: Traces) -> Traces:
     give_up = time.monotonic() + _WATCHED
     seen = seen.lasting(look(place))
     while seen.suspicious and time.monotonic() < give_up:
@@ -125,9 +125,9 @@ def _watch(place: Place, seen: Traces) -> Traces:
     return seen
 
 
-def _entries(place: Place) -> tuple[frozenset[str], frozenset[str]]:
+def _entries(place: UserPaths) -> tuple[frozenset[str], frozenset[str]]:
     files, temporaries = set(), set()
-    with disk.uninterrupted(os.scandir, place.directory) as entries:
+    with disk.retry_eintr(os.scandir, place.directory) as entries:
         for entry in entries:
             if entry.name in (FLEET_FILE, LOCK_FILE):
                 files.add(entry.name)

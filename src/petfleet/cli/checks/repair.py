@@ -13,19 +13,19 @@ import anyio
 from petfleet import FleetStore
 from petfleet._backends.files import disk
 from petfleet._backends.files.lock import lock_timeout_error
-from petfleet._backends.files.paths import Place
+from petfleet._backends.files.paths import UserPaths
 from petfleet._backends.files.reader import Reader
 from petfleet._model.errors import FleetFormatError, UnconfirmedCommitError
 from petfleet.cli.checks import leftovers
 from petfleet.cli.checks.finding import Finding, reason
 from petfleet.cli.checks.leftovers import Traces
-from petfleet.cli.output import shown
+from petfleet.cli.output import printable
 
 _RECOVERED: Final = {"leftover": "removed", "dead-writer": "recovered"}
 _MAX_RESTARTS: Final = 20  # before setting a file aside gives way to who keeps replacing it
 
 
-def repair(root: str, place: Place, found: Sequence[Finding], lock_timeout: float) -> list[Finding]:
+def repair(root: str, place: UserPaths, found: Sequence[Finding], lock_timeout: float) -> list[Finding]:
     """Repair what can be repaired of one user's findings, under the user's lock.
 
     Args:
@@ -54,7 +54,7 @@ def repair(root: str, place: Place, found: Sequence[Finding], lock_timeout: floa
     return [_outcome(finding, still, trouble) for finding in kept]
 
 
-def set_aside(place: Place, lock_timeout: float) -> str | None:
+def set_aside(place: UserPaths, lock_timeout: float) -> str | None:
     """Give a fleet file that means no fleet another name beside it, durably, and return that path.
 
     None if it means one by now, or is gone: nothing was changed. A crash leaves it under the one name or the other.
@@ -94,19 +94,19 @@ def _free_name(path: str) -> str:
     return next(name for number in count() if not disk.exists(name := f"{path}-{number}" if number else path))
 
 
-def _unparsable(place: Place, finding: Finding, lock_timeout: float) -> Finding | None:
+def _unparsable(place: UserPaths, finding: Finding, lock_timeout: float) -> Finding | None:
     try:
         aside = set_aside(place, lock_timeout)
     except FileNotFoundError:
         return None
     except UnconfirmedCommitError as error:
-        message = f"{finding.message}; {shown(str(error))}"
-        return finding._replace(message=message, repaired=f"set aside as {shown(error.path)}")
+        message = f"{finding.message}; {printable(str(error))}"
+        return finding._replace(message=message, repaired=f"set aside as {printable(error.path)}")
     except FleetFormatError as error:
         return finding.but(reason(error))
     except OSError as error:
         return finding.but(error)
-    return None if aside is None else finding._replace(repaired=f"set aside as {shown(aside)}")
+    return None if aside is None else finding._replace(repaired=f"set aside as {printable(aside)}")
 
 
 def _recover(root: str, user_id: str, lock_timeout: float) -> Exception | None:

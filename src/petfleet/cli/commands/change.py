@@ -11,7 +11,7 @@ import typer
 
 from petfleet import FleetNotFoundError, FleetStore, PetFleet, PetHandle
 from petfleet._model.names import check_user_id
-from petfleet.cli.output import Printer, as_json, shown, summary
+from petfleet.cli.output import Printer, as_json, printable, summary
 from petfleet.cli.roots import opened
 from petfleet.cli.settings import Misuse, Settings
 
@@ -46,7 +46,9 @@ def delete(settings: Settings, user_id: str, *, yes: bool) -> None:
     confirm(f"Delete {summary(fleet)}? There is no way back", yes=yes)
     if not anyio.run(FleetStore(backend).delete, user_id):
         raise FleetNotFoundError(user_id)
-    Printer().line(as_json({"user_id": user_id, "deleted": True}) if settings.json else f"{shown(user_id)}: deleted")
+    Printer().line(
+        as_json({"user_id": user_id, "deleted": True}) if settings.json else f"{printable(user_id)}: deleted"
+    )
 
 
 def confirm(question: str, *, yes: bool) -> None:

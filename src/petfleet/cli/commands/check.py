@@ -15,7 +15,7 @@ from petfleet._backends.objects.backend import ObjectBackend
 from petfleet.cli.checks import bucket
 from petfleet.cli.checks.directory import Finding, check
 from petfleet.cli.checks.file_system import Surroundings, look_around
-from petfleet.cli.output import Printer, as_json, shown
+from petfleet.cli.output import Printer, as_json, printable
 from petfleet.cli.roots import opened
 from petfleet.cli.settings import Settings
 
@@ -90,9 +90,11 @@ def _print(printer: Printer, finding: Finding, settings: Settings) -> None:
         where = os.path.relpath(finding.path, settings.root)
     where += "".join(f", {word} {at}" for word, at in (("line", finding.line), ("column", finding.column)) if at)
     if finding.repaired is None:
-        printer.line(shown(f": {where}: {finding.message}"), "red", lead=finding.kind)
+        printer.line(printable(f": {where}: {finding.message}"), "red", lead=finding.kind)
     else:
-        printer.line(shown(f": {where}: {finding.repaired} (it was: {finding.message})"), "green", lead=finding.kind)
+        printer.line(
+            printable(f": {where}: {finding.repaired} (it was: {finding.message})"), "green", lead=finding.kind
+        )
 
 
 def _say_bucket(printer: Printer, settings: Settings) -> None:
@@ -101,7 +103,7 @@ def _say_bucket(printer: Printer, settings: Settings) -> None:
     else:
         # Where a store ignores conditions, one that nothing fulfils would write.
         untried = "whether it honours conditions is not tried, since that takes a write"
-        printer.line(shown(f"{settings.root}: object storage; {untried}"))
+        printer.line(printable(f"{settings.root}: object storage; {untried}"))
 
 
 def _say_surroundings(printer: Printer, settings: Settings) -> None:
@@ -111,7 +113,7 @@ def _say_surroundings(printer: Printer, settings: Settings) -> None:
     else:
         printer.line(_describe(settings.root, surroundings))
         for warning in surroundings.warnings:
-            printer.line(shown(f"warning: {warning}"), "yellow")
+            printer.line(printable(f"warning: {warning}"), "yellow")
 
 
 def _describe(root: str, on: Surroundings) -> str:
@@ -125,4 +127,4 @@ def _describe(root: str, on: Surroundings) -> str:
     ]
     if on.fsync_seconds is not None:
         parts.append(f"a durable write takes {1000 * on.fsync_seconds:.2f} ms")
-    return shown(f"{root}: {', '.join(parts)}")
+    return printable(f"{root}: {', '.join(parts)}")

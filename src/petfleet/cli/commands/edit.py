@@ -28,7 +28,7 @@ from petfleet import (
 )
 from petfleet.cli.checks import content
 from petfleet.cli.commands.change import confirm
-from petfleet.cli.output import Printer, as_json, shown, summary
+from petfleet.cli.output import Printer, as_json, printable, summary
 from petfleet.cli.roots import opened
 from petfleet.cli.settings import Misuse, Settings
 
@@ -60,7 +60,7 @@ def edit(settings: Settings, user_id: str, *, yes: bool) -> None:
     printer = Printer()
     if dumps(after) == dumps(before):
         shutil.rmtree(directory)
-        printer.line(as_json(before) if settings.json else f"{shown(user_id)}: nothing changed")
+        printer.line(as_json(before) if settings.json else f"{printable(user_id)}: nothing changed")
         return
     if not settings.json:
         for line, style in _difference(before, after):
@@ -125,4 +125,4 @@ def _difference(before: PetFleet, after: PetFleet) -> Iterator[tuple[str, str | 
     for line in difflib.unified_diff(
         dumps(before).splitlines(), dumps(after).splitlines(), "stored", "edited", lineterm="", n=2
     ):
-        yield shown(line), styles.get(line[:1])
+        yield printable(line), styles.get(line[:1])

@@ -9,8 +9,8 @@ import typer
 
 from petfleet import FleetFormatError, FleetNotFoundError, PetFleet
 from petfleet._model.names import check_user_id
-from petfleet.cli.output import Printer, as_json, columns, located, moment, shown, summary
-from petfleet.cli.roots import Place, look, opened, several
+from petfleet.cli.output import Printer, as_json, columns, describe_error, moment, printable, summary
+from petfleet.cli.roots import AnyBackend, look, map_concurrently, opened
 from petfleet.cli.settings import Settings
 
 _AT_ONCE = 500  # users: their lines are made, and printed, together
@@ -26,7 +26,7 @@ def list_users(settings: Settings) -> None:
     header = [] if settings.json else [["USER", "PETS", "ACTIVE", "LAST CHANGE"]]
     with printer.progress("users", settings) as progress:
         ids = place.users(lambda name, error: bad.append(_failed(name, error)))
-        looks = several(place, lambda user_id: _look(place, user_id), ids)
+        looks = map_concurrently(place, lambda user_id: _look(place, user_id), ids)
         while (some := list(islice(looks, _AT_ONCE))) or bad:
             found = [*bad, *(user for user in some if user is not None)]
             bad.clear()
@@ -67,10 +67,10 @@ def show(settings: Settings, user_id: str) -> None:
         printer.line(header, "bold")
         printer.line("\n".join(lines))
     if fleet.extra:
-        printer.line(shown(f"other keys: {', '.join(fleet.extra)}"))
+        printer.line(printable(f"other keys: {', '.join(fleet.extra)}"))
 
 
-def _look(place: Place, user_id: str) -> dict[str, Any] | None:
+def _look(place: AnyBackend, user_id: str) -> dict[str, Any] | None:
     try:
         fleet, changed = look(place, user_id)
     except (FleetFormatError, OSError) as error:
@@ -86,26 +86,26 @@ def _look(place: Place, user_id: str) -> dict[str, Any] | None:
 
 
 def _failed(user_id: str, error: Exception) -> dict[str, Any]:
-    return {"user_id": user_id, "error": type(error).__name__, "message": located(error)}
+    return {"user_id": user_id, "error": type(error).__name__, "message": describe_error(error)}
 
 
 def _row(user: dict[str, Any]) -> list[str]:
     if "error" in user:
-        return [shown(user["user_id"]), "-", "-", shown(user["message"])]
-    active = "-" if user["active_pet"] is None else shown(user["active_pet"])
+        return [printable(user["user_id"]), "-", "-", printable(user["message"])]
+    active = "-" if user["active_pet"] is None else printable(user["active_pet"])
     changed = "-" if user["last_change"] is None else moment(user["last_change"])
-    return [shown(user["user_id"]), f"{user['pets']:,}", active, changed]
+    return [printable(user["user_id"]), f"{user['pets']:,}", active, changed]
 
 
 def _pets(fleet: PetFleet) -> list[list[str]]:
     return [
         [
             "*" if pet.pet_name == fleet.active_pet else "",
-            shown(pet.pet_name),
-            shown(pet.role),
-            shown(pet.manifest_path),
+            printable(pet.pet_name),
+            printable(pet.role),
+            printable(pet.manifest_path),
             moment(pet.last_active),
-            shown(", ".join(pet.extra)),
+            printable(", ".join(pet.extra)),
         ]
         for pet in fleet.pets
     ]

@@ -20,8 +20,8 @@ from aiofiles import stdin_bytes, stdout_bytes
 from petfleet import FleetConflictError, FleetError, FleetFormatError, FleetStore, PetFleet, dumps, loads
 from petfleet._backends.files import disk
 from petfleet._model.names import text
-from petfleet.cli.output import INTERRUPTED, Printer, as_json, located, say_interrupted, shown
-from petfleet.cli.roots import opened, several
+from petfleet.cli.output import INTERRUPTED, Printer, as_json, describe_error, printable, say_interrupted
+from petfleet.cli.roots import map_concurrently, opened
 from petfleet.cli.settings import Settings
 
 _AT_ONCE: Final = 64  # users that are saved together
@@ -113,7 +113,7 @@ def _chunks(settings: Settings, count: Counter[str]) -> Iterator[str]:
 
     def failed(name: str, error: Exception) -> None:
         count["failed"] += 1
-        _complain(settings, "failed", name, f"not exported: {located(error)}")
+        _complain(settings, "failed", name, f"not exported: {describe_error(error)}")
 
     def read(user_id: str) -> tuple[str, str | Exception | None]:
         try:
@@ -123,7 +123,7 @@ def _chunks(settings: Settings, count: Counter[str]) -> Iterator[str]:
 
     lines: list[str] = []
     size = 0
-    for user_id, toml in several(place, read, place.users(failed)):
+    for user_id, toml in map_concurrently(place, read, place.users(failed)):
         if isinstance(toml, Exception):
             failed(user_id, toml)
             yield ""  # where no one answers, the next failure may take long
@@ -205,13 +205,13 @@ class _Import:
                     self._count["unchanged"] += 1
                     return
                 if not self._overwrite:
-                    what = "another fleet" if isinstance(error, FleetConflictError) else located(error)
+                    what = "another fleet" if isinstance(error, FleetConflictError) else describe_error(error)
                     way_out = "--overwrite replaces it, unless it is another user's"
                     self._fail("refused", fleet.user_id, f"not imported over {what}: {way_out}")
                     return
                 await self._store.save(fleet, overwrite=True)
         except (FleetError, OSError, ValueError) as error:
-            self._fail("failed", fleet.user_id, located(error))
+            self._fail("failed", fleet.user_id, describe_error(error))
         else:
             self._count["imported"] += 1
 
@@ -224,7 +224,7 @@ def _complain(settings: Settings, kind: str, what: str, why: str) -> None:
     if settings.json:
         print(as_json({"error": kind, "about": what, "message": why}), file=sys.stderr)
     else:
-        print(f"petfleet: {shown(what)}: {shown(why)}", file=sys.stderr)
+        print(f"petfleet: {printable(what)}: {printable(why)}", file=sys.stderr)
 
 
 def _report(settings: Settings, printer: Printer, count: Counter[str], *kinds: str) -> None:

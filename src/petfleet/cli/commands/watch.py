@@ -14,8 +14,8 @@ from petfleet import FleetFormatError, FleetStore, InvalidNameError, ObjectBacke
 from petfleet._backends.files.paths import FLEET_FILE
 from petfleet._backends.protocol import Backend
 from petfleet._model.names import check_user_id
-from petfleet.cli.output import Printer, as_json, located, moment, say, shown, summary
-from petfleet.cli.roots import Place, opened, several
+from petfleet.cli.output import Printer, as_json, describe_error, moment, printable, say, summary
+from petfleet.cli.roots import AnyBackend, map_concurrently, opened
 from petfleet.cli.settings import Settings
 
 Look = PetFleet | Exception | None  # what is found of a user; None: nothing, and never was
@@ -38,7 +38,7 @@ def follow(settings: Settings, user_id: str | None, interval: float | None) -> N
     anyio.run(_follow, settings, place, user_id)
 
 
-async def _follow(settings: Settings, place: Place, user_id: str | None) -> None:
+async def _follow(settings: Settings, place: AnyBackend, user_id: str | None) -> None:
     printer = Printer()
     known: dict[str, Look] = {}
     looks = _all(place) if user_id is None else _one(place, user_id)
@@ -48,7 +48,7 @@ async def _follow(settings: Settings, place: Place, user_id: str | None) -> None
             continue  # no user, or written anew, as after a crash
         known[changed] = look
         if isinstance(look, Exception):
-            why = located(look)
+            why = describe_error(look)
             if settings.json:
                 printer.line(as_json({"user_id": changed, "error": type(look).__name__, "message": why}))
             else:
@@ -67,7 +67,7 @@ def _same(one: PetFleet | Exception, other: Look) -> bool:
 
 
 def _line(user_id: str, what: str) -> str:
-    return f"{shown(user_id)}: {shown(what)}"
+    return f"{printable(user_id)}: {printable(what)}"
 
 
 async def _one(backend: Backend, user_id: str) -> AsyncIterator[tuple[str, Look]]:
@@ -80,7 +80,7 @@ async def _one(backend: Backend, user_id: str) -> AsyncIterator[tuple[str, Look]
         yield user_id, look
 
 
-async def _all(place: Place) -> AsyncIterator[tuple[str, Look]]:
+async def _all(place: AnyBackend) -> AsyncIterator[tuple[str, Look]]:
     """Yield who changes, from now on.
 
     Not promised: each change. A flood may drop some, and of a user nothing is known before the first one; what
@@ -107,7 +107,7 @@ async def _all(place: Place) -> AsyncIterator[tuple[str, Look]]:
         left = sorted(users)
         while left:
             some, left = left[:_AT_ONCE], left[_AT_ONCE:]
-            found = await anyio.to_thread.run_sync(lambda some: list(several(place, look, some)), some)
+            found = await anyio.to_thread.run_sync(lambda some: list(map_concurrently(place, look, some)), some)
             for user_id, fleet in zip(some, found, strict=True):
                 if fleet is not None:
                     seen.add(user_id)
@@ -123,12 +123,12 @@ async def _polled(place: ObjectBackend) -> AsyncGenerator[set[str], None]:
     before = await anyio.to_thread.run_sync(listed)
     answers = True
     while True:
-        await anyio.sleep(place.look_seconds)
+        await anyio.sleep(place.poll_seconds)
         try:
             now = await anyio.to_thread.run_sync(listed)
         except OSError as error:
             if answers:  # said once: an outage lasts for many tries
-                say(type(error).__name__, f"{located(error)}: trying on")
+                say(type(error).__name__, f"{describe_error(error)}: trying on")
             answers = False
             continue
         answers = True
