@@ -17,18 +17,6 @@ IN_CI = bool(os.environ.get("CI"))
 IN_CI_ON = "3.13"  # CI has only so much time: the suite on a new Python, and `minimums` on the oldest
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-# Tests that try the system, or other programs, much more than the interpreter.
-LONG = ["tests/proof", "tests/large", "tests/objects", "tests/examples"]
-WITHOUT_LONG = [f"--ignore={directory}" for directory in LONG]
-# Tests to which it is all the same which versions of the dependencies there are, and that take their time.
-WITHOUT_INDEPENDENT = [
-    *WITHOUT_LONG,
-    *("--ignore=tests/cli/test_checking.py", "--ignore=tests/cli/test_demo.py", "--ignore=tests/cli/test_repairing.py"),
-    *("--ignore=tests/test_benchmark_objects.py", "--ignore=tests/test_benchmark_reports.py"),
-    "--ignore=tests/test_benchmark_runs.py",
-    *("--ignore=tests/test_hostile_texts.py", "--ignore=tests/test_mutants.py"),
-]
-
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 nox.options.sessions = ["tests", "lint", "typing"]
@@ -81,8 +69,8 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=pythons())
 def tests(session: nox.Session) -> None:
-    """Run the suite on the built wheel; every line and branch must run, unless arguments narrow the suite."""
-    install_wheel(session, *EXTRAS, *group("test-examples"))
+    """Run the tests on the built wheel; every line and branch must run, unless arguments narrow the suite."""
+    install_wheel(session, *EXTRAS, *group("test"))
     if session.posargs:
         session.run("python", "-m", "pytest", *session.posargs)
         return
@@ -90,19 +78,30 @@ def tests(session: nox.Session) -> None:
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     session.env["COVERAGE_FILE"] = str(data.resolve() / "data")
-    # Counting lines in what is many processes or many users would take long, and the other tests reach all lines.
-    session.run("coverage", "run", "-m", "pytest", *WITHOUT_LONG)
+    session.run("coverage", "run", "-m", "pytest", "--numprocesses=auto")
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
-    if session.python == (IN_CI_ON if IN_CI else OWN):  # one interpreter is enough
-        session.run("python", "-m", "pytest", *LONG, env={"COVERAGE_FILE": None})
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run the bots, the server and the pages of docs/ as their readers would."""
+    install_wheel(session, *EXTRAS, *group("test-examples"))
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests/examples"]))
+
+
+@nox.session
+def proof(session: nox.Session) -> None:
+    """Run a few fixed rounds of each proof of tests/torture/, and see each harness find what it is made for."""
+    install_wheel(session, *EXTRAS, *group("test"))
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests/torture"]))
 
 
 @nox.session
 def torture(session: nox.Session) -> None:
     """Try to break petfleet for as long as `-- --minutes 30` says; `-- --help` says what else there is."""
     install_wheel(session, *EXTRAS, *group("test"))
-    session.run("python", "-m", "tests.proof", *session.posargs)
+    session.run("python", "-m", "tests.torture", *session.posargs)
 
 
 @nox.session
@@ -110,7 +109,7 @@ def mutants(session: nox.Session) -> None:
     """Take out each protection, one at a time, and see its test turn red; `-- --only WORD` for some of them."""
     # Not the wheel: each copy of the sources is tested in place.
     session.install(*PROJECT["project"]["dependencies"], *EXTRAS, *group("test"))
-    session.run("python", "-m", "tests.mutants", *session.posargs)
+    session.run("python", "-m", "tests.torture.mutants", *session.posargs)
 
 
 @nox.session
@@ -145,7 +144,7 @@ def minimums(session: nox.Session) -> None:
         session.error(f"each dependency needs one lower bound and nothing else: {pins}")
     install_wheel(session, *pins, *group("test"))
     session.log("with %s", ", ".join(pins))
-    session.run("python", "-m", "pytest", *(session.posargs or WITHOUT_INDEPENDENT))
+    session.run("python", "-m", "pytest", *(session.posargs or ["-m", "not slow"]))
 
 
 @nox.session

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import gc
 import os
+import tempfile
 import threading
 import time
 import uuid
@@ -26,9 +27,9 @@ from petfleet._backends.files.backend import FileBackend
 from petfleet._backends.objects import bucket
 from petfleet._commit import timeouts
 from petfleet._util import runtime
-from tests.homes import KINDS, FileHome, Home, ObjectHome
-from tests.recording import RecordingOS
-from tests.weed import Weed
+from tests.support.backends import KINDS, FileHome, Home, ObjectHome
+from tests.support.recording_os import RecordingOS
+from tests.support.seaweedfs import Weed
 
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
@@ -90,6 +91,17 @@ def home(request: pytest.FixtureRequest, root: Path) -> Home:
         return FileHome(root)
     found: ObjectHome = request.getfixturevalue("object_home")
     return found
+
+
+@pytest.fixture(scope="module")
+def quick_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory in memory where there is one."""
+    in_memory = Path("/dev/shm")
+    if not os.access(in_memory, os.W_OK):
+        yield tmp_path_factory.mktemp("large")
+        return
+    with tempfile.TemporaryDirectory(prefix="petfleet-large-", dir=in_memory) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

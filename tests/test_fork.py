@@ -23,12 +23,12 @@ import pytest
 from petfleet import FleetStore
 from petfleet._backends.files import disk, lock
 from petfleet._commit.user_queue import UserQueue
-from tests.calls import ALL
-from tests.children import CHANGES, in_fork, lock_descriptors, names, program, start_fork
 from tests.conftest import pet
-from tests.gate import Gate
-from tests.homes import ObjectHome, is_free
-from tests.points import BUSY, POINTS, UNDER_LOCK, Held
+from tests.support.backends import ObjectHome, is_free
+from tests.support.children import CHANGES, in_fork, lock_descriptors, names, program, start_fork
+from tests.support.gate import Gate
+from tests.support.points import BUSY, POINTS, UNDER_LOCK, Held
+from tests.support.store_calls import ALL
 
 HOW = ("os.fork", "multiprocessing")
 

@@ -20,7 +20,7 @@ from benchmarks.peers.petfleet_store import Petfleet, new_fleet
 from benchmarks.work import DocumentPeer, Fleet, Peer
 from petfleet import FleetStore, ObjectBackend, dumps
 from petfleet._backends.objects.bucket import Bucket
-from tests.weed import Weed
+from tests.support.seaweedfs import Weed
 
 _PREPARED_AT_ONCE: Final = 16
 _FIRST_PAUSE: Final = 0.002

@@ -15,8 +15,8 @@ from petfleet import PetFleet, dumps, loads
 from petfleet.cli.main import _run
 from tests.cli.running import Done, put
 from tests.conftest import pet
-from tests.homes import KINDS, FileHome, Home, ObjectHome
-from tests.weed import Weed
+from tests.support.backends import KINDS, FileHome, Home, ObjectHome
+from tests.support.seaweedfs import Weed
 
 MIRA = pet("mira")
 REX = pet("rex", 1_700_000_001, role="guard")

@@ -20,8 +20,8 @@ from petfleet.cli.checks.finding import Finding
 from tests.cli.conftest import MIRA, REX, Place
 from tests.cli.roots import fit
 from tests.cli.running import Done, petfleet
-from tests.homes import ObjectHome
-from tests.weed import Weed
+from tests.support.backends import ObjectHome
+from tests.support.seaweedfs import Weed
 
 TRIED = "object storage; whether it honours conditions is not tried, since that takes a write"
 

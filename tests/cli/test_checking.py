@@ -26,15 +26,15 @@ from petfleet.cli.checks import content, directory, leftovers, permissions
 from petfleet.cli.checks.directory import Finding, check
 from petfleet.cli.checks.finding import command
 from petfleet.cli.output import printable
-from tests.broken import BROKEN
+from tests._backends.files.test_bad_files import directory_at
+from tests._backends.files.test_owners import NOBODY, nobody
+from tests._backends.files.test_places import ANYTHING
+from tests._backends.files.test_refusing_system import public_directory as public_directory
 from tests.cli.roots import TEMPORARY, Instead, fail, found, kinds, once, put, say_writing, whole
 from tests.conftest import pet
-from tests.proof import means
-from tests.recording import RecordingOS, refuse
-from tests.test_bad_files import directory_at
-from tests.test_hostile_owners import NOBODY, nobody
-from tests.test_hostile_places import ANYTHING
-from tests.test_refusing_system import public_directory as public_directory
+from tests.support.bad_texts import BROKEN
+from tests.support.recording_os import RecordingOS, refuse
+from tests.torture import means
 
 CLEARS_UP = "the next program to use the fleet clears up, or petfleet check --repair"
 

@@ -17,7 +17,7 @@ from petfleet.cli.settings import Settings
 from tests.cli.conftest import MIRA, REX, Place
 from tests.cli.running import petfleet, rest, terminal
 from tests.conftest import wait_until
-from tests.homes import FileHome
+from tests.support.backends import FileHome
 
 pytestmark = pytest.mark.usefixtures("temporary")
 KEPT = re.compile(r"Nothing was saved; your edit is kept in (\S+)")

@@ -21,10 +21,10 @@ from petfleet._backends.files.lock import UserLock
 from petfleet._backends.files.paths import UserPaths
 from petfleet.cli.checks import leftovers, repair
 from petfleet.cli.checks.repair import set_aside
-from tests.calls import entries
 from tests.cli.roots import TEMPORARY, Instead, fail, found, once, put, say_writing, whole
 from tests.conftest import pet
-from tests.recording import RecordingOS, refuse
+from tests.support.recording_os import RecordingOS, refuse
+from tests.support.store_calls import entries
 
 BAD = b'user_id = "u"\npets = [] oops\n'
 GOOD = dumps(PetFleet("u", [pet("nova")], "nova")).encode()

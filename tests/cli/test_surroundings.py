@@ -15,7 +15,7 @@ from petfleet._backends.files.lock import UserLock
 from petfleet.cli.checks import file_system
 from petfleet.cli.checks.file_system import look_around
 from tests.cli.roots import Instead, fail
-from tests.proof import means
+from tests.torture import means
 
 LINES = """\
 21 20 0:21 / /proc rw - proc proc rw

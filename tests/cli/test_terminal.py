@@ -16,7 +16,7 @@ from petfleet.cli.commands import watch
 from tests.cli.conftest import MIRA, Place
 from tests.cli.running import Done, petfleet, put, rest, terminal
 from tests.conftest import pet
-from tests.homes import FileHome
+from tests.support.backends import FileHome
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright, expect
 
 from tests.examples.serving import SECONDS, Server
-from tests.proof.means import program
+from tests.torture.means import program
 
 OPTIONS = (
     *("--disable-gpu", "--disable-quic", "--no-first-run"),

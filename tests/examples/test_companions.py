@@ -27,7 +27,7 @@ from petfleet import (
     per_pet_memory_key,
     shared_memory_key,
 )
-from tests.children import names
+from tests.support.children import names
 
 
 @pytest.fixture

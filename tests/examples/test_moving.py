@@ -18,8 +18,8 @@ from filelock import FileLock
 import moving
 from moving import MovingStore
 from petfleet import FleetConflictError, FleetFormatError, FleetStore, LockTimeoutError, PetFleet, fleet_path, loads
-from tests.behaviour.test_processes import child, tell
 from tests.conftest import pet, wait_until
+from tests.store.test_processes import child, tell
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 USERS = 4

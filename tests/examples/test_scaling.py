@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.examples.test_guide import ROOT, in_shell, program, run
-from tests.homes import ObjectHome
+from tests.support.backends import ObjectHome
+from tests.support.seaweedfs import Weed
 from tests.test_readme import PROJECT, blocks
-from tests.weed import Weed
 
 PAGE = (PROJECT / "docs" / "scaling.md").read_text(encoding="utf-8")
 PARTS = {part.partition("\n")[0]: part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]}

@@ -16,9 +16,9 @@ import filelock
 import pytest
 
 from petfleet import FleetStore, PetFleet, fleet_path, per_pet_memory_key, shared_memory_key
-from tests.children import names
 from tests.examples.bot_api import BotApi, serve
 from tests.examples.bot_process import Forks, kill, log_of, run, stop
+from tests.support.children import names
 
 CHATS: Final = 200
 USERS: Final = itertools.count(1001)  # each test has users of its own: the bot and its data are shared

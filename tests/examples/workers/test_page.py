@@ -17,11 +17,11 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Dialog, Route, expect
 
 from petfleet import FleetStore, PetFleet, fleet_path
-from tests.children import names, program
 from tests.conftest import pet, wait_until
 from tests.examples.browser import Tab, chromium, open_tab, serve_by_another
 from tests.examples.serving import REPOSITORY, SECONDS, Server
-from tests.proof.means import need
+from tests.support.children import names, program
+from tests.torture.means import need
 
 Visit = Callable[..., Coroutine[None, None, Tab]]
 HOSTILE = """<img src=x onerror="document.title='owned'"> & "quoted" </bdi>"""

@@ -1,0 +1,1 @@
+"""Where fleets live, one room a kind of place."""

@@ -1,0 +1,217 @@
+"""What the system tells of changes is only a help: lost, refused or late, the last state is shown all the same."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from watchfiles import _rust_notify
+
+from petfleet import FleetStore, _watch
+from petfleet._backends.files import disk, inotify
+from petfleet._backends.files.backend import FileBackend
+from petfleet._backends.files.inotify import Notices
+from petfleet._backends.files.paths import UserPaths
+from petfleet._backends.files.reader import fingerprint
+from petfleet._model.fleet import PetFleet
+from petfleet._toml import encode
+from tests.conftest import pet, wait_until
+from tests.support.watching import Deaf, is_armed, only_looks, only_told, shown, shows
+
+pytestmark = pytest.mark.anyio
+REAL = _rust_notify.RustNotify
+
+
+def put(path: Path, name: str) -> None:
+    """Write a fleet of one pet in place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(encode.dumps(PetFleet("u", [pet(name)])), encoding="utf-8")
+
+
+def arming(monkeypatch: pytest.MonkeyPatch, arm: Callable[..., Any]) -> None:
+    """Have ``arm`` called where the system's notifier would be made."""
+    monkeypatch.setattr(_rust_notify, "RustNotify", arm)
+
+
+async def test_what_the_system_refuses_is_found_by_looking(
+    store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a free inotify instance each change is shown all the same, and there is one warning."""
+    only_looks(monkeypatch)
+    tries: list[object] = []
+
+    def refuse(*arguments: object) -> None:
+        tries.append(arguments)
+        raise OSError("Too many open files (os error 24)")
+
+    arming(monkeypatch, refuse)
+    async with aclosing(store.watch("u")) as watch:
+        assert await shown(watch) == []
+        for name in ("mira", "tom", "ada"):
+            put(path, name)
+            await shows(watch, name)
+        before = len(tries)
+        wait_until(lambda: len(tries) > before)  # it goes on trying
+        arming(monkeypatch, REAL)
+        only_told(monkeypatch)
+        wait_until(lambda: is_armed(path.parent))
+        put(path, "eve")
+        await shows(watch, "eve")
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [
+        f"watching {store._backend} by looking now and then, since no changes are told: "
+        "Too many open files (os error 24)"
+    ]
+
+
+async def test_a_notifier_that_breaks_is_replaced(
+    store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that raises instead of telling is warned of, and there is another one at the next look, not before."""
+    only_looks(monkeypatch)
+
+    class Broken(Deaf):
+        made = 0
+
+        def watch(self, *arguments: object) -> str:
+            raise _rust_notify.WatchfilesRustInternalError("error in underlying watcher")
+
+    arming(monkeypatch, Broken)
+    async with aclosing(store.watch("u")) as watch:
+        assert await shown(watch) == []
+        wait_until(lambda: Broken.made > 1)
+        put(path, "mira")
+        await shows(watch, "mira")
+        assert Broken.made <= store._watching._turn * inotify._MAX_TRIES
+    assert "error in underlying watcher" in caplog.text
+
+
+async def test_what_was_not_told_has_it_armed_anew(
+    store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that only a look finds shows that the notifier is of no use any more."""
+    put(path, "mira")
+
+    class Lost(Deaf):
+        made = 0
+
+    def armed(number: int) -> bool:
+        return Lost.made >= number
+
+    def goes_on(turns: int) -> None:
+        turn = store._watching._turn + turns
+        wait_until(lambda: store._watching._turn > turn)
+
+    only_looks(monkeypatch, Lost)
+    async with aclosing(store.watch("u")) as watch:
+        assert await shown(watch) == ["mira"]
+        for number, name in enumerate(("tom", "ada"), 2):
+            put(path, name)
+            await shows(watch, name)
+            wait_until(partial(armed, number))
+            goes_on(2)  # what changes between arming anew and the look after it would be found by that look
+        made = Lost.made
+        goes_on(5)
+        assert Lost.made == made
+
+
+async def test_a_directory_that_is_made_while_arming(
+    store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is armed, too, though it was not there when that began."""
+    only_told(monkeypatch)
+    late = [True]
+
+    def arm(*arguments: Any) -> Any:
+        if late:
+            late.pop()
+            path.parent.mkdir(parents=True)
+        return REAL(*arguments)
+
+    arming(monkeypatch, arm)
+    async with aclosing(store.watch("u")) as watch:
+        assert await shown(watch) == []
+        put(path, "mira")
+        await shows(watch, "mira")
+
+
+@pytest.mark.parametrize("user", ["u", "other"])
+async def test_what_changes_right_after_a_look_is_told(
+    user: str, root: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arming comes before the look, at the first one and whenever a user joins: nothing falls in between."""
+    only_told(monkeypatch)
+    put(path, "old")
+    late: list[str] = []
+
+    class Changing(FileBackend):
+        def peek(self, user_id: str) -> PetFleet | None:
+            found = super().peek(user_id)
+            if user_id == "u" and late:
+                put(path, late.pop())
+            return found
+
+    watching_ = _watch.Watching(Changing(str(root)))
+    async with aclosing(watching_.watch("u")) as watch, aclosing(watching_.watch("other")) as other:
+        if user == "u":
+            late.append("mira")
+            await shows(watch, "mira")
+        else:
+            await shows(watch, "old")
+            late.append("mira")
+            assert await shown(other) == []
+            await shows(watch, "mira")
+
+
+def test_arming_ends_though_directories_come_and_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is never twice the same is left to the looks."""
+
+    class Restless(Deaf):
+        made = 0
+
+    arming(monkeypatch, Restless)
+    seen = Notices(str(root), threading.Event())
+    numbers = itertools.count()
+    monkeypatch.setattr(seen, "_directories", lambda: {"/": (0, next(numbers))})
+    seen.subscribe(["u"])
+    assert Restless.made == inotify._MAX_TRIES
+
+
+async def test_who_joins_while_another_user_is_told_of_is_looked_at(
+    store: FleetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn for the users that were named does not pass over a new one."""
+    only_told(monkeypatch)
+    wait = Notices.wait
+    monkeypatch.setattr(Notices, "wait", lambda self, seconds: wait(self, seconds) or set())
+    async with aclosing(store.watch("u")) as watch, aclosing(store.watch("other")) as other:
+        assert await shown(watch) == await shown(other) == []
+
+
+def test_a_file_written_just_now_has_no_sign(root: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the clock of the file system has surely gone on, only reading it tells whether it was written again."""
+    place = UserPaths(str(root), "u")
+    assert fingerprint(place) == ()
+    path.parent.mkdir(parents=True)
+    without = fingerprint(place)
+    assert without
+    put(path, "mira")
+    assert fingerprint(place) is None
+    monkeypatch.setattr(disk, "_COARSEST_TIME", -1)
+    assert fingerprint(place) not in (None, without)
+    assert fingerprint(place) == fingerprint(place)
+
+
+def test_a_root_that_is_the_top_of_the_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for the nearest directory that exists ends there, even where nothing may be looked at."""
+    seen = Notices("/", threading.Event())
+    assert list(seen._directories()) == ["/"]
+    monkeypatch.setattr(inotify, "_directory", lambda path, follow: None)
+    assert seen._directories() == {}

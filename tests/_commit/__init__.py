@@ -1,0 +1,1 @@
+"""Group commit, mostly over a backend that does as it is told."""

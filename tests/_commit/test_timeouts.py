@@ -1,0 +1,429 @@
+"""Calls that give up: when, and what their errors say that they have waited for."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import anyio
+import anyio.to_thread
+import filelock
+import pytest
+
+from petfleet import FleetStore, LockTimeoutError, PetFleet
+from petfleet._backends.files import lock
+from petfleet._backends.protocol import Holder, OvertakenError
+from petfleet._commit import timeouts
+from petfleet._commit.group_commit import Batching
+from petfleet._util import runtime
+from tests.conftest import pet, until, wait_until
+from tests.support.children import names, program
+from tests.support.fake_backend import FakeBackend, FakeCommit, load
+from tests.support.gate import Gate
+from tests.support.points import Held, waits_for
+
+pytestmark = pytest.mark.anyio
+
+# Takes a lock, leaves it to a child, and ends.
+LEAVES = """
+import fcntl, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(fd, fcntl.LOCK_EX)
+if os.fork() == 0:
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_elsewhere(root: Path, user: str = "user") -> Iterator[None]:
+    """Hold that user's lock as a stranger would."""
+    with filelock.FileLock(root / user / "fleet.toml.lock"):
+        yield
+
+
+# --- when ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_call_gives_up_although_every_thread_is_stuck() -> None:
+    """Its deadline is a timer of its event loop: no thread has to look, and its error says what it waited for."""
+    backend = FakeBackend()
+    gate = backend.held["stuck"] = Gate()
+    store = Batching(backend, 3600, 1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(load, store, "stuck")
+        await anyio.to_thread.run_sync(gate.reached.wait)
+        store._lock_timeout = 0.02
+        with anyio.fail_after(60), pytest.raises(LockTimeoutError) as caught:
+            await load(store, "other")
+        gate.open()
+    assert caught.value.path == "nowhere/other.lock"
+    assert caught.value.holder is None
+    assert caught.value.waited >= 0.02
+    assert str(caught.value).endswith("since all threads of the store are busy: try again, or raise threads")
+    await until(lambda: not store._queues)
+    assert backend.read == ["stuck"]  # and it never happens
+
+
+async def test_a_taken_call_waits_for_its_outcome(root: Path) -> None:
+    """However long it takes beyond its time: it cannot be undone any more."""
+    store = FleetStore(root, lock_timeout=0.01)
+    await store.add("user", pet("first"))
+    with Held("taken") as held:
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.add, "user", pet("second"))
+            held.admit()
+            await until(held.reached)
+            await until(lambda: all(call.expired for call in store._batching._queues["user"].taken))
+            held.open()
+    assert names(await store.peek("user")) == ["first", "second"]
+
+
+async def test_a_taken_call_that_was_overtaken_when_its_time_is_over_hears_of_it() -> None:
+    """It is tried again only as long as it has time; then its error says that others were first."""
+    backend = FakeBackend()
+    gate = Gate()
+
+    class Overtaken(FakeCommit):
+        def read(self) -> None:  # type: ignore[override] # never returns
+            gate.hold()
+            raise OvertakenError
+
+    backend.commit = Overtaken
+    backend.holders = [Holder(None, "since others were first")]
+    store = Batching(backend, 0.01, 1)
+    async with anyio.create_task_group() as group:
+
+        async def hears() -> None:
+            with pytest.raises(LockTimeoutError, match="since others were first"):
+                await load(store, "user")
+
+        group.start_soon(hears)
+        await until(gate.reached.is_set)
+        await until(lambda: all(call.expired for call in store._queues["user"].taken))
+        gate.open()
+    await until(lambda: not store._queues)
+
+
+async def test_a_call_fails_by_its_own_deadline_while_others_still_wait(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That another call may wait longer for the same lock keeps none from its LockTimeoutError."""
+    store = FleetStore(root, lock_timeout=3600)
+    await store.add("user", pet("first"))
+    with held_elsewhere(root):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.add, "user", pet("patient"))
+            await until(partial(waits_for, store, 1))
+            monkeypatch.setattr(store._batching, "_lock_timeout", 0.02)
+            with anyio.fail_after(10), pytest.raises(LockTimeoutError):
+                await store.load("user")
+            tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("lock_timeout", [1e10, float("inf")])
+async def test_a_call_may_wait_for_ever(root: Path, lock_timeout: float) -> None:
+    """There is no time that an event loop's timer does not take."""
+    store = FleetStore(root, lock_timeout=lock_timeout)
+    assert names(await store.add("user", pet("first"))) == ["first"]
+
+
+async def test_a_call_that_gave_up_is_not_taken_while_its_error_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The turn comes while it is still being asked who has it: then it is too late."""
+    backend = FakeBackend()
+    backend.turns["user"] = Gate()
+    asked = Gate()
+    monkeypatch.setattr(backend, "holder", asked.before(backend.holder))
+    store = Batching(backend, 0.01, 1)
+    async with anyio.create_task_group() as group:
+
+        async def hears() -> None:
+            with pytest.raises(LockTimeoutError):
+                await load(store, "user")
+
+        group.start_soon(hears)
+        await until(asked.reached.is_set)
+        backend.give_back("user")
+        await until(lambda: not store._queues)
+        asked.open()
+    assert backend.read == []
+
+
+# --- what for --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lock_timeout", [0, 0.02])
+async def test_the_error_names_path_seconds_and_holder(root: Path, lock_timeout: float) -> None:
+    """LockTimeoutError says who holds which lock, and for how long the call waited."""
+    store = FleetStore(root, lock_timeout=lock_timeout)
+    await store.add("user", pet("first"))
+    path = str(root / "user" / "fleet.toml.lock")
+    with program("hold", path) as child:
+        assert child.stdout is not None
+        assert await anyio.to_thread.run_sync(child.stdout.readline) == "held\n"
+        with pytest.raises(LockTimeoutError) as caught:
+            await store.add("user", pet("second"))
+    error = caught.value
+    assert error.path == path
+    assert error.holder == f"pid {child.pid} on {socket.gethostname()}"
+    assert lock_timeout <= error.waited
+    assert str(error) == (
+        f"{path} not locked within {error.waited:.3g} s, held by {error.holder}: "
+        "try again, see what the holder does, or raise lock_timeout"
+    )
+
+
+async def test_a_process_that_left_the_lock_behind_is_told_from_one_that_holds_it(root: Path) -> None:
+    """Its child has the lock; the kernel still names the parent, which has ended."""
+    store = FleetStore(root, lock_timeout=0)
+    await store.add("user", pet("first"))
+    path = root / "user" / "fleet.toml.lock"
+    command = [sys.executable, "-c", LEAVES, str(path)]
+    parent = await anyio.to_thread.run_sync(
+        lambda: subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    )
+    assert parent.stdout is not None
+    assert parent.stdin is not None
+    try:
+        assert await anyio.to_thread.run_sync(parent.stdout.readline) == "held\n"
+        await anyio.to_thread.run_sync(parent.wait)
+        name = f"pid {parent.pid} on {socket.gethostname()}"
+        with pytest.raises(
+            LockTimeoutError, match=f"held for {name}, which has ended: end the process that it left the lock to"
+        ) as caught:
+            await store.load("user")
+        assert caught.value.holder == name
+    finally:
+        parent.stdin.close()  # which ends the child
+        await anyio.to_thread.run_sync(parent.stdout.read)
+        parent.stdout.close()
+
+
+async def test_a_shared_lock_is_told(root: Path) -> None:
+    """Who only reads may hold one, and is not looked for among the writers."""
+    store = FleetStore(root, lock_timeout=0)
+    await store.add("user", pet("first"))
+    file = await anyio.to_thread.run_sync((root / "user" / "fleet.toml.lock").open, "rb")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with pytest.raises(LockTimeoutError, match=f"held by pid {os.getpid()} on .* as a shared lock, for reading"):
+            await store.load("user")
+
+
+def test_where_the_kernel_lists_no_locks_the_last_writer_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS: who has marked the file and not the end of its commit; otherwise no one is known."""
+    path = root / "user" / "fleet.toml.lock"
+    path.parent.mkdir(parents=True)
+    monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(root / "missing"))
+    writer = lock.UserLock(str(path), create=True)
+    try:
+        assert writer.try_acquire()
+        assert lock.holder(str(path)) == Holder(None)
+        writer.mark_writing()
+        assert lock.holder(str(path)) == Holder(f"pid {os.getpid()} on {socket.gethostname()}")
+    finally:
+        writer.close()
+
+
+def test_a_holder_is_found_where_the_kernel_lists_another_device(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on btrfs and overlay: by the inode, and then by the descriptors of that process; another's is not taken."""
+    path = root / "user" / "fleet.toml.lock"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    listed = tmp_path / "locks"
+    monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(listed))
+    with held_elsewhere(root), subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        line = "{}: FLOCK  ADVISORY  WRITE {} 00:2a:{} 0 EOF\n"
+        inode = path.stat().st_ino
+        listed.write_text(line.format(1, other.pid, inode) + line.format(2, os.getpid(), inode))
+        assert lock.holder(str(path)) == Holder(f"pid {os.getpid()} on {socket.gethostname()}")
+        listed.write_text(line.format(1, other.pid, inode) + line.format(2, 2**22 + 1, inode))
+        assert lock.holder(str(path)) == Holder(None)
+        other.communicate(b"\n")
+    assert lock.holder(str(path)) is None
+    path.unlink()
+    assert lock.holder(str(path)) is None
+    path.mkdir()
+    assert lock.holder(str(path)) == Holder(None)
+
+
+async def test_this_process_own_commit_is_told_with_its_time(root: Path) -> None:
+    """It is no other process that the call has waited for."""
+    store = FleetStore(root, lock_timeout=3600)
+    await store.add("user", pet("first"))
+    with Held("written") as held:
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.add, "user", pet("second"))
+            held.admit()
+            await until(held.reached)
+            store._batching._lock_timeout = 0.01
+            with pytest.raises(LockTimeoutError, match=r"since this process's own commit for that user has taken .* s"):
+                await store.load("user")
+            held.open()
+
+
+async def test_a_change_function_that_does_not_return_is_told(root: Path) -> None:
+    """The call has waited for the user's own code."""
+    store = FleetStore(root, lock_timeout=3600)
+    gate = Gate()
+
+    def change(fleet: PetFleet) -> PetFleet:
+        gate.hold()
+        return fleet
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.update, "user", change)
+        await until(gate.reached.is_set)
+        store._batching._lock_timeout = 0.01
+        with pytest.raises(LockTimeoutError, match=r"since a change function of this process has run for .* s so far"):
+            await store.load("user")
+        gate.open()
+
+
+async def test_a_holder_that_cannot_be_told_in_time_delays_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is stuck may keep the answer for ever; then it is an unknown one."""
+    backend = FakeBackend()
+    backend.turns["user"] = Gate()
+    monkeypatch.setattr(timeouts, "_HOLDER_SECONDS", 0.01)
+    never = Gate()
+    backend.holder = never.before(backend.holder)  # type: ignore[method-assign] # it holds whoever asks
+    store = Batching(backend, 0.01, 1)
+    try:
+        with anyio.fail_after(60), pytest.raises(LockTimeoutError) as caught:
+            await load(store, "user")
+    finally:
+        never.open()
+        backend.give_back("user")
+    assert str(caught.value).endswith("its holder unknown: try again, or raise lock_timeout")
+
+
+async def test_without_a_thread_to_ask_the_holder_is_unknown(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is that of the lock all the same."""
+    backend = FakeBackend()
+    backend.turns["user"] = Gate()
+    store = Batching(backend, 3600, 1)
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EAGAIN, "no thread")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(load, store, "user")
+        await until(lambda: backend.waited)
+        monkeypatch.setattr(store.peeks, "submit", refused)
+        store._lock_timeout = 0.01
+        with pytest.raises(LockTimeoutError, match="its holder unknown"):
+            await load(store, "user")
+        backend.give_back("user")
+
+
+# --- and then --------------------------------------------------------------------------------------------------------
+
+
+async def test_calls_go_on_when_another_program_lets_go_of_the_lock(root: Path) -> None:
+    """Meanwhile peek answers, who waited long enough hears who holds the lock, and who waits on is served."""
+    hasty, patient = FleetStore(root, lock_timeout=0.02), FleetStore(root, lock_timeout=3600)
+    before = await patient.add("user", pet("first"))
+    results: list[list[str]] = []
+
+    async def add() -> None:
+        results.append(names(await patient.add("user", pet("second"))))
+
+    with program("hold", root / "user" / "fleet.toml.lock") as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert await anyio.to_thread.run_sync(child.stdout.readline) == "held\n"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(add)
+            await until(partial(waits_for, patient, 1))
+            with pytest.raises(LockTimeoutError, match=f"held by pid {child.pid} on "):
+                await hasty.add("user", pet("hasty"))
+            assert await hasty.peek("user") == before
+            child.stdin.close()
+    assert results == [["first", "second"]]
+    assert names(await hasty.load("user")) == ["first", "second"]
+
+
+async def test_an_error_of_the_lock_call_reaches_a_waiting_call(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the call's, with errno and file name."""
+    store = FleetStore(root, lock_timeout=3600)
+    await store.add("user", pet("first"))
+
+    def broken(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with held_elsewhere(root):
+        monkeypatch.setattr("petfleet._backends.files.lock.fcntl", mock.Mock(flock=broken, LOCK_EX=fcntl.LOCK_EX))
+        with pytest.raises(OSError, match="No locks") as caught:
+            await store.add("user", pet("second"))
+    assert caught.value.errno == errno.ENOLCK
+    assert caught.value.filename == str(root / "user" / "fleet.toml.lock")
+
+
+async def test_a_frozen_clock_makes_no_wait_endless(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be parsed is read again for a tenth of a second, though time.monotonic stands still."""
+    store = FleetStore(root)
+    path = root / "user" / "fleet.toml"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    monkeypatch.setattr("time.monotonic", lambda: 5.0)
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        await store.peek("user")
+    assert runtime.monotonic() != 5.0
+
+
+def test_threads_that_wait_in_the_kernel_hold_up_no_end(root: Path) -> None:
+    """A process whose thread waits for a lock that never comes ends at once, with nothing to say."""
+    script = (
+        "import asyncio, sys, threading\n"
+        "from petfleet import FleetStore, LockTimeoutError\n"
+        "store = FleetStore(sys.argv[1], lock_timeout=0.01)\n"
+        "try:\n"
+        "    asyncio.run(store.load('user'))\n"
+        "except LockTimeoutError:\n"
+        "    print([t.name for t in threading.enumerate() if t.name == 'petfleet'] != [])\n"
+    )
+    path = root / "user" / "fleet.toml.lock"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with held_elsewhere(root):
+        ended = subprocess.run(
+            [sys.executable, "-c", script, str(root)], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("True\n", "", 0)
+
+
+def test_the_thread_that_got_its_turn_while_the_interpreter_ends_begins_nothing() -> None:
+    """What was taken before is waited for, and nothing is taken any more."""
+    backend = FakeBackend()
+    store = Batching(backend, 3600, 2)
+    turn = backend.turns["late"] = Gate()
+    gate = backend.held["taken"] = Gate()
+
+    threads = [threading.Thread(target=anyio.run, args=(load, store, user_id)) for user_id in ("late", "taken")]
+    for thread in threads:
+        thread.daemon = True
+        thread.start()
+    wait_until(lambda: turn.reached.is_set() and gate.reached.is_set())
+    finish = threading.Thread(target=store.finish)
+    finish.start()
+    wait_until(lambda: store._ends)
+    turn.open()
+    wait_until(lambda: "late" in backend.closed)
+    assert finish.is_alive()
+    gate.open()
+    finish.join(60)
+    assert not finish.is_alive()
+    assert backend.read == ["taken"]

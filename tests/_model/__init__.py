@@ -1,0 +1,1 @@
+"""The values, their names and errors."""

@@ -1,0 +1,1 @@
+"""A fleet as TOML text, and back."""

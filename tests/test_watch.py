@@ -1,0 +1,129 @@
+"""What a watch of files shows: told of or found by looking, whatever becomes of files and directories."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import aclosing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from petfleet import FleetStore, PetFleet
+from petfleet._toml import encode
+from tests.conftest import pet, wait_until
+from tests.support.old_program import rewrite
+from tests.support.store_calls import text_of
+from tests.support.watching import is_armed, only_looks, only_told, shown, shows
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True, params=["told", "looks"])
+def means(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test runs by what the system tells alone, and by looks alone."""
+    (only_told if request.param == "told" else only_looks)(monkeypatch)
+    return str(request.param)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file in place."""
+    path.write_text(text, encoding="utf-8")
+
+
+def put(path: Path, *pets: str) -> None:
+    """Write a fleet as an editor does: a new file, renamed over the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    write(new, encode.dumps(PetFleet("u", map(pet, pets))))
+    new.rename(path)
+
+
+async def test_the_old_program_rewrites_in_place(store: FleetStore, path: Path) -> None:
+    """Its change is shown, and no half of it."""
+    put(path, "mira")
+    async with aclosing(store.watch("u")) as watch:
+        assert await shown(watch) == ["mira"]
+        for number in range(5):
+            fleet = PetFleet("u", [pet(f"pet{number}"), pet("tom")])
+            await anyio.to_thread.run_sync(rewrite, path, fleet)
+            assert await shown(watch) == [f"pet{number}", "tom"]
+
+
+async def test_an_editor_renames(store: FleetStore, root: Path, path: Path) -> None:
+    """A file put in the place of another is seen, and written to in place after that, too."""
+    put(path, "mira")
+    async with aclosing(store.watch("u")) as watch:
+        assert await shown(watch) == ["mira"]
+        put(path, "tom")
+        assert await shown(watch) == ["tom"]
+        write(path, text_of(root, "u").replace("tom", "ada"))
+        assert await shown(watch) == ["ada"]
+
+
+@pytest.mark.parametrize("above", [0, 1, 2], ids=["the user's", "the root", "above the root"])
+async def test_a_directory_is_removed_and_made_again(above: int, tmp_path: Path) -> None:
+    """Whatever is removed and made again, changes after that are shown, the second one too."""
+    root = tmp_path / "above" / "fleets"
+    path = root / "u" / "fleet.toml"
+    put(path, "mira")
+    store = FleetStore(root)
+    async with aclosing(store.watch("u")) as watch:
+        assert await shown(watch) == ["mira"]
+        shutil.rmtree(path.parents[above])
+        assert await shown(watch) == []
+        put(path, "tom")
+        await shows(watch, "tom")
+        shutil.rmtree(path.parents[above])  # so fast that the new one may have the number of the old one
+        put(path, "ada")
+        await shows(watch, "ada")
+        put(path, "eve")
+        assert await shown(watch) == ["eve"]
+
+
+async def test_a_root_that_does_not_exist_yet(tmp_path: Path, means: str) -> None:
+    """It may be made step by step, beside other things, long after the watch began."""
+    root = tmp_path / "a" / "b" / "fleets"
+    async with aclosing(FleetStore(root).watch("u")) as watch:
+        assert await shown(watch) == []
+        for directory in (root.parent.parent, root.parent, root, root / "u"):
+            (directory.parent / "else").mkdir()
+            directory.mkdir()
+            if means == "told":
+                await anyio.to_thread.run_sync(wait_until, lambda path=directory: is_armed(path))
+        put(root / "u" / "fleet.toml", "mira")
+        assert await shown(watch) == ["mira"]
+
+
+async def test_what_cannot_be_read(store: FleetStore, path: Path) -> None:
+    """What the system refuses is raised, and what it allows again is shown."""
+    put(path, "mira")
+    aside = path.parent.with_name("aside")
+    async with aclosing(store.watch("u")) as watch:
+        assert await shown(watch) == ["mira"]
+        path.parent.rename(aside)
+        await shows(watch)
+        path.parent.symlink_to(aside)
+        with pytest.raises(OSError, match="A symbolic link is not followed"):
+            await anext(watch)
+        path.parent.unlink()
+        path.parent.write_bytes(b"")
+        with pytest.raises(NotADirectoryError):
+            while True:
+                await anext(watch)
+        path.parent.unlink()
+        aside.rename(path.parent)
+        await shows(watch, "mira")
+
+
+async def test_what_is_not_the_users_is_left_alone(store: FleetStore, root: Path) -> None:
+    """Files and other users' directories beside what is watched show nothing."""
+    await store.add("u", pet("mira"))
+    async with aclosing(store.watch("u")) as watch:
+        assert await shown(watch) == ["mira"]
+        await store.add("other", pet("tom"))
+        write(root / "u" / "notes", "x")
+        os.utime(root / "u")
+        await store.add("u", pet("tom"))
+        assert await shown(watch) == ["mira", "tom"]

@@ -1,0 +1,48 @@
+"""Objects: random walks, and histories through two gateways, whatever becomes of requests on their way."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+from tests.support.seaweedfs import Weed
+from tests.torture import histories
+from tests.torture.machine import walk
+from tests.torture.parts import Part
+from tests.torture.players import Objects
+from tests.torture.walks import in_memory
+
+_TRIALS: Final = 2  # a round
+
+
+def through_gateways(weed: Weed) -> Objects:
+    """Return a prefix of its own, to be reached through either gateway."""
+    return Objects(f"s3://{weed.bucket}/proof-{uuid.uuid4()}", [weed.options(gateway) for gateway in (0, 1)])
+
+
+def play(weed: Weed, seed: str, directory: Path, trials: int = _TRIALS) -> Counter[str]:
+    """Have processes play trials, and fail unless their histories are linearizable."""
+    counted: Counter[str] = Counter()
+    there = through_gateways(weed)
+    histories.play(seed, directory, trials, there)
+    for number in range(trials):
+        histories.check(directory / str(number), counted, there)
+    return counted
+
+
+def _round(rng: random.Random, directory: Path) -> Counter[str]:
+    counted = walk(in_memory(), rng.randrange(2**32), walks=20, steps=30)
+    with Weed(directory / "weed") as weed:
+        (directory / "histories").mkdir()
+        return counted + play(weed, str(rng.random()), directory / "histories")
+
+
+PART: Final = Part(
+    "objects",
+    "random walks over objects, and histories through two gateways, with answers that are lost",
+    _round,
+    ("weed",),
+)

@@ -1,0 +1,66 @@
+"""Processes killed with SIGKILL lose nothing that they had acknowledged, and leave nothing that stops the next."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from petfleet._backends.files import disk
+from tests.support.mutate import IN_PLACE, mutate
+from tests.torture import means
+from tests.torture.kill import PART
+from tests.torture.parts import quick
+
+
+def test_what_killed_processes_acknowledged_is_there_and_the_next_writer_waits_for_nothing(tmp_path: Path) -> None:
+    """Hundreds of kills: at random moments, after random reports, and at random calls of the operating system."""
+    means.need(*PART.means)
+    counted = quick(PART, tmp_path)
+    assert counted["kills"] >= 200
+    assert min(counted["acknowledged calls"], counted["calls under way"], counted["recoveries"]) >= 20, counted
+
+
+@pytest.mark.parametrize(
+    ("mutant", "verdict"),
+    [
+        # A survivor may be the first to read the torn file.
+        pytest.param(IN_PLACE, "FleetFormatError|children ended with", id="written in place"),
+        pytest.param(
+            (
+                "_commit/change.py",
+                "        commit.write(before, after)\n",
+                "        from petfleet._commit import user_queue\n\n"
+                "        user_queue.mark_done(changes)\n"
+                "        user_queue.post(changes)\n"
+                "        commit.write(before, after)\n",
+            ),
+            "is stored, and not one of|are in the shared fleet, and not one of|is counted|no order of",
+            id="acknowledged before the commit",
+        ),
+        pytest.param(
+            ("_backends/files/lock.py", 'self._mark(f"writing pid ', 'str(f"writing pid '),
+            r"\.tmp.* are left of",
+            id="no marker",
+        ),
+    ],
+)
+def test_children_without_a_protection_do_not_pass(
+    mutant: tuple[str, str, str], verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They write in place, acknowledge too early, or do not say that they write."""
+    means.need(*PART.means)
+    mutate(tmp_path / "src", monkeypatch, mutant)
+    with pytest.raises(AssertionError) as failed:
+        quick(PART, tmp_path, rounds=3)
+    assert re.search(verdict, repr(failed.value.__cause__))
+
+
+def test_a_next_writer_that_does_not_sweep_does_not_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The temporary file of a writer that died is seen."""
+    means.need(*PART.means)
+    monkeypatch.setattr(disk, "sweep", lambda path: None)
+    with pytest.raises(AssertionError) as failed:
+        quick(PART, tmp_path)
+    assert re.search(r"\.tmp.* are left of", repr(failed.value.__cause__))
