@@ -19,18 +19,22 @@ _LONGEST_REASON: Final = 300
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 # Strings and comments, as TOML delimits them. An unterminated one runs to where it must have ended, so that no text
-# makes this scan twice; the parser refuses it anyway.
+# makes this scan twice; the parser refuses it anyway. No group below repeats without a bound, or possessively: the
+# first takes 60 bytes of memory a repetition, the second matches wrongly before Python 3.11.5.
+# A comment, a string of one line that ends soon, or how any other string begins.
 _OPAQUE = re.compile(
-    r'"""(?:[^"\\]++|\\.|"(?!""))*+(?:"{3,5}|\\?\Z)'
-    r"|'''(?:[^']++|'(?!''))*+(?:'{3,5}|\Z)"
-    r'|"(?:[^"\\\n]++|\\[^\n])*+"?'
-    r"|'[^'\n]*+'?"
-    r"|#[^\n]*+",
-    re.DOTALL,
+    r"""#[^\n]*+|"(?:[^"\\\n]+|\\[^\n]){1,1000}"|""(?!")|'[^'\n]++'|''(?!')|("{3}|'{3}|"|')""",
 )
-# All parts of a dotted key but the last, and the sign behind that: matched whole, so that no part is looked at twice.
+_BODIES = {
+    '"""': (re.compile(r'(?:[^"\\]+|\\.|"(?!"")){1,1000}', re.DOTALL), re.compile(r'"{3,5}|\\?\Z')),
+    "'''": (re.compile(r"(?:[^']+|'(?!'')){1,1000}"), re.compile(r"'{3,5}|\Z")),
+    '"': (re.compile(r'(?:[^"\\\n]+|\\[^\n]){1,1000}'), re.compile('"?')),
+    "'": (re.compile(r"[^'\n]+"), re.compile("'?")),
+}
+# All parts of a dotted key but the last, or the first hundred of them, and the sign behind that.
+_PART = r'[A-Za-z0-9_"-]'
 _DOTTED = re.compile(
-    r'(?<![A-Za-z0-9_"-])((?:(?:[A-Za-z0-9_-]++|"")[ \t]*+\.[ \t]*+)++)(?:[A-Za-z0-9_-]++|"")?+[ \t]*+([]=]?)'
+    rf"(?<!{_PART})((?:{_PART}++[ \t]*+\.[ \t]*+){{1,{_MAX_NESTING}}}){_PART}*+[ \t]*+([]=]?)",
 )
 _LONG_NUMBER = re.compile(r"(?<![\w.:+-])[+-]?[0-9][\w.:+-]{%d}" % _MAX_DIGITS)  # noqa: UP031 - braces
 _BRACKET = re.compile(r"[][{}]")
@@ -84,7 +88,8 @@ def check_weight(source: str) -> None:
     tables, parts, deepest = skeleton.count("[") + skeleton.count("{"), 0, 1
     for key in _DOTTED.finditer(skeleton):
         length = key[1].count(".") + 1
-        if key[2] == "=" or (key[2] and length > 2):  # otherwise a number, at the end of an array perhaps
+        # Two parts may be a number at the end of an array; a hundred are a key of which more may follow.
+        if key[2] == "=" or (key[2] and length > 2) or length > _MAX_NESTING:
             parts += length
         if key[2] == "]":
             deepest = max(deepest, length)
@@ -96,6 +101,29 @@ def check_weight(source: str) -> None:
     most = min(_MAX_VALUES, _MAX_STEPS // deepest)
     if values > most:
         raise FleetFormatError(None, f"at most {most} values below headers of {deepest} parts, not {values}")
+
+
+def _skeleton_of(source: str) -> str:
+    parts: list[str] = []
+    at = 0
+    while opaque := _OPAQUE.search(source, at):
+        parts.append(source[at : opaque.start()])
+        at = opaque.end()
+        if opaque[1] is not None:
+            at = _end_of_string(source, at, opaque[1])
+        if opaque[0][0] != "#":
+            parts.append('""' + "\n" * source.count("\n", opaque.end(), at))
+    parts.append(source[at:])
+    return "".join(parts)
+
+
+def _end_of_string(source: str, at: int, quotes: str) -> int:
+    body, closing = _BODIES[quotes]
+    while more := body.match(source, at):
+        at = more.end()
+    closed = closing.match(source, at)
+    assert closed is not None  # every pattern matches nothing, too, or the end
+    return closed.end()
 
 
 def brief(reason: object) -> str:
@@ -110,9 +138,7 @@ class Lines:
     def __init__(self, source: str) -> None:
         self.source = source
         # The same lines with the strings emptied and the comments gone.
-        self.skeleton = _OPAQUE.sub(
-            lambda opaque: ("" if opaque[0][0] == "#" else '""') + "\n" * opaque[0].count("\n"), source
-        )
+        self.skeleton = _skeleton_of(source)
 
     def at(self, found: re.Match[str]) -> int:
         """Return the line of something found in the skeleton."""
