@@ -21,7 +21,7 @@ WORKER = """
 import os, sys
 import anyio
 from petfleet import PetHandle
-from tests.homes import home_at
+from tests.support.backends import home_at
 
 argument, backend, name, tasks, calls, users = sys.argv[1:]
 

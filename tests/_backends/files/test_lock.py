@@ -231,7 +231,7 @@ def test_a_lock_file_that_cannot_be_given_to_its_account_is_not_left_open(
     def refused(fd: int, like: str) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(disk, "adopt", refused)
+    monkeypatch.setattr(disk, "match_owner", refused)
     with pytest.raises(PermissionError):
         UserLock(name, create=True)
     assert not lock._descriptors

@@ -206,7 +206,7 @@ def test_what_a_dead_root_left_is_tidied_up_by_the_account(home: Path) -> None:
 
 def test_a_file_that_stays_roots_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The harness can fail: without handing over, the account cannot use what root made."""
-    monkeypatch.setattr(disk, "adopt", lambda target, like: None)
+    monkeypatch.setattr(disk, "match_owner", lambda target, like: None)
     commit(FileBackend(str(home)), add("mira"))
     assert (0, 0) in owners(home)
     with pytest.raises(PermissionError):

@@ -771,7 +771,7 @@ async def test_many_watched_users_are_looked_at_side_by_side(
             barriers[0].wait(30)
         return look(user_id, seen)
 
-    monkeypatch.setattr(store._backend, "look", met)
+    monkeypatch.setattr(store._backend, "snapshot", met)
     async with AsyncExitStack() as watches, anyio.create_task_group() as tasks:
         for number in range(12):
             watch = await watches.enter_async_context(aclosing(store.watch(f"u{number}")))
