@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2025.10.14"  # the first with options.download_python
-
-SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
-IN_CI = bool(os.environ.get("CI"))
-IN_CI_ON = "3.13"  # CI has only so much time: the suite on a new Python, and `minimums` on the oldest
-OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+nox.needs_version = ">=2025.10.14"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 nox.options.sessions = ["tests", "lint", "typing"]
+# Each session runs on the Python that runs nox. `.ci/run` runs nox on all that are supported.
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
-# Only Pythons that are there: a missing one is reported as skipped, in CI it is an error.
-nox.options.download_python = "never"
-nox.options.error_on_missing_interpreters = IN_CI
-
-
-def pythons() -> list[str]:
-    """Return the versions to test on."""
-    if IN_CI:
-        return [IN_CI_ON]
-    # A Python newer than this list may be the only one there; the tests must not all be skipped then.
-    return SUPPORTED if OWN in SUPPORTED else [*SUPPORTED, OWN]
 
 
 def group(*names: str) -> tuple[str, ...]:
@@ -67,14 +50,14 @@ def demo(session: nox.Session) -> None:
     session.run("petfleet", "demo", *session.posargs)
 
 
-@nox.session(python=pythons())
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests on the built wheel; every line and branch must run, unless arguments narrow the suite."""
     install_wheel(session, *EXTRAS, *group("test"))
     if session.posargs:
         session.run("python", "-m", "pytest", *session.posargs)
         return
-    data = session.cache_dir / f"coverage-{session.python}"
+    data = session.cache_dir / "coverage"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     session.env["COVERAGE_FILE"] = str(data.resolve() / "data")
@@ -136,15 +119,15 @@ def typing(session: nox.Session) -> None:
     session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})  # do not ask for newer releases
 
 
-@nox.session(python=SUPPORTED[0])
+@nox.session
 def minimums(session: nox.Session) -> None:
-    """Run the suite on the oldest Python with the oldest dependencies that pyproject.toml allows."""
+    """Run the tests, but for the slow ones, with the oldest dependencies that pyproject.toml allows."""
     pins = [requirement.replace(">=", "==") for requirement in [*PROJECT["project"]["dependencies"], *EXTRAS]]
     if not all(pin.count("==") == 1 for pin in pins):
         session.error(f"each dependency needs one lower bound and nothing else: {pins}")
     install_wheel(session, *pins, *group("test"))
     session.log("with %s", ", ".join(pins))
-    session.run("python", "-m", "pytest", *(session.posargs or ["-m", "not slow"]))
+    session.run("python", "-m", "pytest", *(session.posargs or ["--numprocesses=auto", "-m", "not slow"]))
 
 
 @nox.session
