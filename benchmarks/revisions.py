@@ -52,7 +52,8 @@ def exported(name: str) -> Iterator[Revision]:
     archive = _git("archive", "--format=tar", commit, "src")
     with tempfile.TemporaryDirectory(prefix="petfleet-bench-") as directory:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(directory, filter="data")
+            # Python 3.11.4 is the first with filters; the archive is our own.
+            tar.extractall(directory, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
         yield Revision(commit, Path(directory) / "src")
 
 
