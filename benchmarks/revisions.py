@@ -52,8 +52,10 @@ def exported(name: str) -> Iterator[Revision]:
     archive = _git("archive", "--format=tar", commit, "src")
     with tempfile.TemporaryDirectory(prefix="petfleet-bench-") as directory:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            # Python 3.11.4 is the first with filters; the archive is our own.
-            tar.extractall(directory, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            if hasattr(tarfile, "data_filter"):  # not before Python 3.11.4; without it newer Pythons warn
+                tar.extractall(directory, filter="data")
+            else:
+                tar.extractall(directory)  # an archive of our own
         yield Revision(commit, Path(directory) / "src")
 
 
