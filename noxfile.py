@@ -75,7 +75,7 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def proof(session: nox.Session) -> None:
-    """Run a few fixed rounds of each proof of tests/torture/, and see each harness find what it is made for."""
+    """Play the fixed rounds of tests/torture/ (seed 0), and see each harness notice a sabotage."""
     install_wheel(session, *EXTRAS, *group("test"))
     session.run("python", "-m", "pytest", *(session.posargs or ["tests/torture"]))
 

@@ -165,7 +165,7 @@ def never_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "os", _Guarded(os))
     for name in ("get", "put", "list"):
         monkeypatch.setattr(bucket.Bucket, name, _guarded_method(getattr(bucket.Bucket, name)))
-    for module in (disk, lock, reader, inotify):
+    for module in (disk, lock, reader):
         monkeypatch.setattr(module, "time", _Sleepless())
     monkeypatch.setattr(runtime, "sleep", _Sleepless().sleep)
     for name in ("lock_descriptor", "unlock_descriptor"):

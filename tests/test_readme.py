@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from petfleet.cli.app import app
+from petfleet._cli.app import app
 
 PROJECT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -293,3 +293,11 @@ def test_a_parser_that_gives_up(place: Callable[[str], str], monkeypatch: pytest
     with pytest.raises(FleetFormatError, match=r"^fleet text: expected less deeply nested TOML$"):
         loads(text)
     assert decode.user_id_in(text.encode()) is None
+
+
+@pytest.mark.parametrize("opening", ['"', '"\\\\', "'", '"""', "'''"])
+@pytest.mark.parametrize("length", [40, 3000])
+def test_a_string_that_does_not_end_costs_no_more_than_its_length(opening: str, length: int) -> None:
+    """What a torn write leaves is refused at once: a scan that tries all ways to split it would never end."""
+    with pytest.raises(FleetFormatError):
+        loads(f"user_id = {opening}" + "a" * length + "\n")

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from petfleet import PetFleet, dumps, loads
-from petfleet.cli.main import _run
+from petfleet._cli.main import run as run_command
+from petfleet._cli.report_format import ReportFormat
 from tests.cli.running import Done, put
 from tests.conftest import pet
 from tests.support.backends import KINDS, FileHome, Home, ObjectHome
@@ -23,32 +24,39 @@ REX = pet("rex", 1_700_000_001, role="guard")
 
 
 @pytest.fixture
-def kennel(root: Path) -> Path:
-    """A root with a fleet of two pets, one without any, and things that are no fleets."""
+def two_pets_root(root: Path) -> Path:
+    """A root with a fleet of two pets, a fleet without pets, a file, and an empty directory."""
     put(root, "ada", dumps(PetFleet("ada", [MIRA, REX], "mira")))
     put(root, "bob", dumps(PetFleet("bob")))
     (root / "notes.txt").write_text("not a user\n")
-    (root / "empty").mkdir(mode=0o700)
+    (root / "empty").mkdir()
+    (root / "empty").chmod(0o700)
     root.chmod(0o700)
     return root
 
 
-class Place(NamedTuple):
-    """Where a command finds fleets: what it is told as its root, the home there, and how to have a place beside it."""
+class CommandRoot(NamedTuple):
+    """A root for commands: a directory or a bucket.
 
-    root: str
+    Attributes:
+        argument: what ``--root`` takes.
+        home: the fleets there.
+        open: returns the root of another argument.
+    """
+
+    argument: str
     home: Home
-    open: Callable[[str], Place]
+    open: Callable[[str], CommandRoot]
 
     def put(self, user_id: str, text: str) -> str:
-        """Put a text in the place of a user's fleet, as another program does, and return its path or URL."""
+        """Write a user's fleet file as another program does, and return its path or URL."""
         if isinstance(self.home, FileHome):
-            return str(put(Path(self.root), user_id, text))
+            return str(put(Path(self.argument), user_id, text))
         self.home.write(text.encode(), user_id)
         return self.home.where(user_id)
 
     def text(self, user_id: str) -> str | None:
-        """Return what stands there of a user; None if no fleet does."""
+        """Return the text of a user's fleet file; None if there is no fleet."""
         found = self.home.read(user_id)
         return None if found is None else found.decode()
 
@@ -62,20 +70,20 @@ class Place(NamedTuple):
         """Return all fleets."""
         return {user_id: self.fleet(user_id) for user_id in self.home.backend().users()}
 
-    def beside(self, name: str) -> Place:
-        """Return another place of this kind, with nothing in it."""
-        return self.open(f"{self.root}-{name}")
+    def beside(self, name: str) -> CommandRoot:
+        """Return another root of this kind, which is empty."""
+        return self.open(f"{self.argument}-{name}")
 
 
 @pytest.fixture
-def bucket(weed: Weed, object_home: ObjectHome, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """An empty prefix of a bucket, which commands, here and in children, reach by what the environment says."""
+def bucket(weed: Weed, object_home: ObjectHome, monkeypatch: pytest.MonkeyPatch) -> CommandRoot:
+    """An empty prefix of a bucket. Commands reach it by environment variables, which child processes inherit."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", weed.endpoints[0])
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
 
-    def opened(url: str) -> Place:
-        return Place(url, ObjectHome(weed, url.removeprefix(f"s3://{weed.bucket}/")), opened)
+    def opened(url: str) -> CommandRoot:
+        return CommandRoot(url, ObjectHome(weed, url.removeprefix(f"s3://{weed.bucket}/")), opened)
 
     return opened(object_home.url)
 
@@ -89,15 +97,15 @@ def unused_port() -> int:
 
 
 @pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest) -> Place:
-    """The same fleets of ``kennel`` in a directory, and in a bucket."""
+def any_root(request: pytest.FixtureRequest) -> CommandRoot:
+    """The fleets of ``two_pets_root``: the test runs with a directory and with a bucket."""
     if request.param == "files":
 
-        def opened(root: str) -> Place:
-            return Place(root, FileHome(Path(root)), opened)
+        def opened(root: str) -> CommandRoot:
+            return CommandRoot(root, FileHome(Path(root)), opened)
 
-        return opened(str(request.getfixturevalue("kennel")))
-    found: Place = request.getfixturevalue("bucket")
+        return opened(str(request.getfixturevalue("two_pets_root")))
+    found: CommandRoot = request.getfixturevalue("bucket")
     found.put("ada", dumps(PetFleet("ada", [MIRA, REX], "mira")))
     found.put("bob", dumps(PetFleet("bob")))
     return found
@@ -105,22 +113,20 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 @pytest.fixture
 def local_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Berlin's time, in this process and its children."""
+    """The time zone of Berlin, in this process and its children."""
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
-    """Runs a command within the test (a process costs a third of a second), and checks its exit code."""
+    """Run a command in this process, which saves a third of a second, and check its exit code."""
     for name in ("PETFLEET_ROOT", "EDITOR", "VISUAL"):
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: object, code: int = 0) -> Done:
         capsys.readouterr()
-        words = [str(argument) for argument in arguments]
-        monkeypatch.setattr("sys.argv", ["petfleet", *words])
-        found = _run(words)
+        found = run_command([str(argument) for argument in arguments], ReportFormat())
         done = Done(*capsys.readouterr())
         assert found == code, done
         return done

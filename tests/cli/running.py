@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class Done(NamedTuple):
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return the test's own environment without what would steer the command line, and with these changes."""
+    """Return the environment without variables that change the command line, and with these changes."""
     kept = {
         k: v for k, v in os.environ.items() if k not in ("PETFLEET_ROOT", "EDITOR", "VISUAL", "COLUMNS", "NO_COLOR")
     }
@@ -44,7 +45,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def petfleet(*arguments: object, code: int = 0, given: str = "", **changes: str) -> Done:
-    """Run a command as a process of its own, without a terminal, and check its exit code."""
+    """Run a command as a process without a terminal, and check its exit code."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         input=given,
@@ -61,7 +62,7 @@ def petfleet(*arguments: object, code: int = 0, given: str = "", **changes: str)
 
 @contextmanager
 def terminal(*arguments: object, columns: int = 100, **changes: str) -> Iterator[pexpect.spawn[str]]:
-    """Run a command on a terminal of its own; it is ended and reaped whatever happens."""
+    """Run a command on its own terminal; it is killed at the end of the block if it still runs."""
     session = pexpect.spawn(
         COMMAND[0],
         [*COMMAND[1:], *map(str, arguments)],
@@ -79,7 +80,7 @@ def terminal(*arguments: object, columns: int = 100, **changes: str) -> Iterator
 
 
 def rest(session: pexpect.spawn[str]) -> tuple[str, int | None]:
-    """Return what a command on a terminal still prints, and its exit code."""
+    """Return what a command on a terminal prints until it ends, and its exit code."""
     session.expect(pexpect.EOF)
     printed = str(session.before)
     session.close()
@@ -87,10 +88,26 @@ def rest(session: pexpect.spawn[str]) -> tuple[str, int | None]:
 
 
 def put(root: Path, user_id: str, text: str) -> Path:
-    """Put a file in the place of a user's fleet, private as petfleet's own are, and return its path."""
+    """Write a user's fleet file, private like petfleet's own, and return its path."""
     directory = root / user_id
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
     path = directory / "fleet.toml"
     path.write_text(text)
     path.chmod(0o600)
     return path
+
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+def visible_lines(text: str) -> list[str]:
+    """Return the printed lines without escape sequences."""
+    return ESCAPES.sub("", text).splitlines()
+
+
+def records(path: Path) -> dict[str, str]:
+    """Return the TOML text of each user in an export."""
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(list(record) == ["user_id", "toml"] for record in found)
+    return {record["user_id"]: record["toml"] for record in found}

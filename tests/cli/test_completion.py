@@ -29,24 +29,25 @@ def complete(*words: str, root: Path | str = "") -> list[str]:
         (["swi"], ["switch"]),
     ],
 )
-def test_names_are_completed(kennel: Path, words: list[str], offered: list[str]) -> None:
-    """Users who have a fleet, and their pets; nothing where there are none."""
-    assert complete(*words, root=kennel) == offered
+def test_names_are_completed(two_pets_root: Path, words: list[str], offered: list[str]) -> None:
+    """It offers users that have a fleet, and their pets."""
+    assert complete(*words, root=two_pets_root) == offered
 
 
-def test_the_root_may_be_an_option(kennel: Path) -> None:
-    """Before the word that is completed."""
-    assert complete("--root", str(kennel), "show", "b") == ["bob"]
-    assert complete("show", "--root", str(kennel), "b") == ["bob"]
+def test_the_root_may_be_an_option(two_pets_root: Path) -> None:
+    """It may be anywhere before the word that is completed."""
+    assert complete("--root", str(two_pets_root), "show", "b") == ["bob"]
+    assert complete("show", "--root", str(two_pets_root), "b") == ["bob"]
 
 
-def test_without_a_root_nothing_is_offered(kennel: Path) -> None:
-    """And nothing is said."""
-    put(kennel, "ada", "user_id = ")
+def test_without_a_root_nothing_is_offered(two_pets_root: Path) -> None:
+    """No error is printed either."""
+    put(two_pets_root, "ada", "user_id = ")
     assert complete("show", "") == []
-    assert complete("switch", "ada", "", root=kennel) == []
+    assert complete("switch", "ada", "", root=two_pets_root) == []
 
 
 def test_completion_can_be_installed() -> None:
-    """For the shell that one uses."""
-    assert "complete" in petfleet("--show-completion", "bash").out
+    """The script is printed for a shell that the test names, since none may run above the test."""
+    printed = petfleet("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1").out
+    assert "complete" in printed

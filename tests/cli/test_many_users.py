@@ -29,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def roots(quick_directory: Path) -> dict[int, Path]:
-    """A root of few users, and one of many."""
+    """A root of few users, and a root of many."""
     return {count: root_of(quick_directory / f"{count}", count) for count in (FEW, MANY)}
 
 
@@ -44,14 +44,14 @@ def root_of(root: Path, count: int) -> Path:
 
 
 class Ran(NamedTuple):
-    """What came of a command."""
+    """The result of a command."""
 
     lines: int  # on standard output
     seen: str  # on standard error, which was a terminal
     memory: int  # the most it had, in KiB
 
 
-def ran(*arguments: str) -> Ran:
+def run_on_terminal(*arguments: str) -> Ran:
     """Run a command to its end."""
     # Without coverage's hook: what it notes down would count.
     plain = {name: value for name, value in environment().items() if not name.startswith("COVERAGE_")}
@@ -90,10 +90,10 @@ def ran(*arguments: str) -> Ran:
 def test_memory_is_flat_and_progress_is_shown(
     roots: dict[int, Path], command: tuple[str, ...], what: str, lines: Callable[[int], int]
 ) -> None:
-    """Every user is there; a bar says how many are done, and is wiped out in the end."""
+    """Every user is printed; a bar shows how many are done, and is removed in the end."""
     memory = {}
     for count, root in roots.items():
-        done = ran(*command, "--root", str(root))
+        done = run_on_terminal(*command, "--root", str(root))
         assert done.lines == lines(count)
         memory[count] = done.memory
         bars = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.seen)
@@ -107,7 +107,7 @@ def test_memory_is_flat_and_progress_is_shown(
 
 
 def test_lines_go_above_the_bar(roots: dict[int, Path]) -> None:
-    """Where lines and the bar are on the same screen, all lines are there."""
+    """All lines are visible where the bar is on the same terminal."""
     with terminal("list", "--root", roots[FEW]) as session:
         printed, code = rest(session)
     assert code == 0
@@ -117,10 +117,10 @@ def test_lines_go_above_the_bar(roots: dict[int, Path]) -> None:
 
 
 def test_an_import_of_many(roots: dict[int, Path], quick_directory: Path) -> None:
-    """What was exported is imported, in flat memory too."""
+    """It saves all exported fleets, in flat memory."""
     file = quick_directory / "few.jsonl"
-    ran("export", str(file), "--root", str(roots[FEW]))
+    run_on_terminal("export", str(file), "--root", str(roots[FEW]))
     with file.open() as exported:
         assert {json.loads(line)["user_id"] for line in exported} == set(os.listdir(roots[FEW]))
-    ran("import", str(file), "--root", str(quick_directory / "copy"))
+    run_on_terminal("import", str(file), "--root", str(quick_directory / "copy"))
     assert set(os.listdir(quick_directory / "copy")) == set(os.listdir(roots[FEW]))

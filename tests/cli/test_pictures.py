@@ -12,12 +12,12 @@ PICTURES = Path(__file__).parent.parent.parent / "docs" / "pictures.py"
 
 
 def words(picture: Path) -> set[str]:
-    """Return the words in a picture that are the same whenever it is drawn."""
+    """Return the words of a picture that do not change when it is drawn again."""
     return set(re.findall(r"(?<![\w.])[A-Za-z-]+(?![\w.])", re.sub(r"<[^>]*>|&#160;", " ", picture.read_text())))
 
 
 def test_the_pictures_show_what_the_command_line_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawn anew (`nox -s pictures`), they show the same words; nothing in them is fetched from elsewhere."""
+    """`nox -s pictures` draws the same words, and a picture fetches nothing."""
     spec = importlib.util.spec_from_file_location("pictures", PICTURES)
     assert spec is not None
     assert spec.loader is not None

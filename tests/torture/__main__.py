@@ -65,9 +65,9 @@ class _Torture:
         hanging.daemon = True
         hanging.start()
         try:
-            with tempfile.TemporaryDirectory(prefix="petfleet-proof-", dir=self.directory) as directory:
+            with tempfile.TemporaryDirectory(prefix="petfleet-torture-", dir=self.directory) as directory:
                 self.counted[part.name] += part.round(generator(self.seed, part.name, number), Path(directory))
-        except Exception:  # noqa: BLE001 - whatever it is, the proof has failed, and it is shown
+        except Exception:  # noqa: BLE001 - whatever it is, the round has failed, and it is shown
             traceback.print_exc()
             self._blame(part, number, "failed")
             return False

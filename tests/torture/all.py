@@ -1,4 +1,4 @@
-"""All parts of the proof, in the order in which they are shown."""
+"""All parts of the torture, in the order in which they are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which states a power cut may leave: a model of a disk that keeps no more than what POSIX makes it keep.
+"""Which states a power cut may leave: a model of a disk that keeps no more than POSIX demands.
 
 - *Data* of a file is kept as it was at the file's last fsync. Of what was written (or cut off, or changed in its mode)
   since, each operation may be there or lost, whatever was done before or after it; a write may also be torn at any

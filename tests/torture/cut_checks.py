@@ -1,4 +1,4 @@
-"""The checks of a file system that was found after a power cut."""
+"""Checks of a file system after a power cut."""
 
 from __future__ import annotations
 

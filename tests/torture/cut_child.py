@@ -104,7 +104,7 @@ def _halt_after(point: str, times: int) -> None:
     def halting(*arguments: Any) -> Any:
         result = function(*arguments)
         if next(reached) == times:
-            # To this thread: with a signal to the whole process it would get a little further before it stops.
+            # Sent to this thread: after a signal to the process the thread would get a little further before it stops.
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         return result
 
@@ -123,7 +123,7 @@ def _sync_no(on_skipped: Callable[[int], bool]) -> None:
 
 def _recover_nothing() -> None:
     def read(commit: FileCommit, lock: object) -> tuple[disk.Stored | None, State]:
-        return commit._backend._reader.read(commit._place)
+        return commit._backend._reader.read(commit._paths)
 
     FileCommit._read_durable = read  # type: ignore[assignment, method-assign]
 

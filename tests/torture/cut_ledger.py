@@ -12,7 +12,7 @@ from tests.torture.cut_script import Step, second
 
 
 class LostError(AssertionError):
-    """A fleet is not one that it may be."""
+    """A stored fleet is none of those that may be stored."""
 
 
 class Standing:
@@ -34,7 +34,7 @@ class Standing:
         return copied
 
     def acknowledge(self, user: str, *returned: PetFleet | None) -> None:
-        """Note that the call in flight has returned, what may mean any of these."""
+        """Note that the call in flight has returned one of these."""
         step = self._in_flight
         assert step is not None
         assert step.user == user, f"{self._task}: {user} instead of {step.user}"
@@ -70,7 +70,7 @@ class Standing:
             )
 
     def part(self, user: str, fleet: PetFleet | None) -> PetFleet | tuple[PetHandle, ...] | None:
-        """Return what of a fleet is the task's: its own pets in a shared one."""
+        """Return the part of a fleet that is the task's: in a shared fleet, its own pets."""
         if user not in self._shared:
             return fleet
         own = (self._task, second(self._task))
@@ -113,7 +113,7 @@ class Ledger:
         """Enter what a process has reported: a task's call that returned, or (no task) a load after all have died."""
         task, user, text = json.loads(line)
         fleet = None if text is None else loads(text, user_id=user)
-        # What a load returns as an empty fleet may be none.
+        # For an empty fleet that a load returns, there may be no file.
         returned = [fleet] if fleet is None or fleet.pets else [fleet, None]
         if task is None:
             for standing in self._concerned(user):
@@ -126,7 +126,7 @@ class Ledger:
                     standing.see(user, fleet)
 
     def check(self, user: str, fleet: PetFleet | None) -> None:
-        """Raise LostError unless a user's fleet is one that it may be."""
+        """Raise LostError unless a user's fleet is one of those that may be stored."""
         concerned = self._concerned(user)
         for standing in concerned:
             standing.check(user, fleet)

@@ -26,7 +26,7 @@ _ON_PATHS: Final = {
     *("replace", "unlink", "mkdir", "rmdir", "chmod", "chown"),
 }
 _NOT_OF_THE_SYSTEM: Final = {"fspath", "getpid", "geteuid", "major", "minor"}
-# Nothing that a call could fail with: what is asked is whether something is there, and what is interrupted is done.
+# These are no faults: they answer whether something exists, and an interrupted call is made again.
 _NO_FAULTS: Final = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EINTR)
 
 
@@ -130,7 +130,7 @@ class FailingOS(RecordingOS):
         return self._plan.get(self._made)
 
     def short(self, path: str) -> str:
-        """Return the path under root; those above it by the number of steps, since each is synced by itself."""
+        """Return the path under root; above it the number of steps up, since each of those directories is synced."""
         if path.startswith(self._start):
             short = path[len(self._start) :]
             return "TEMPORARY" if short.endswith(".tmp") else short

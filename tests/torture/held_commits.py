@@ -60,11 +60,11 @@ OPERATIONS: Final = {
 
 @dataclass(slots=True)
 class Trial:
-    """What one held commit came to.
+    """The outcome of one held commit.
 
     Attributes:
-        calls: what it asked of the operating system.
-        done: whether all that was to interfere could be done.
+        calls: its system calls.
+        done: whether every interference was possible.
         seen: what the change was given last; None of None where it was given nothing.
         error: what the call raised.
     """
@@ -76,7 +76,7 @@ class Trial:
 
 
 def prepare(site: Site, found: str) -> Pets:
-    """Make what the operation is to find, and return its pets."""
+    """Prepare what the operation finds, and return the pets in it."""
     if found == "nothing":
         return None
     if found == "foreign":
@@ -92,7 +92,7 @@ def prepare(site: Site, found: str) -> Pets:
 def carry_out(
     backend: FileBackend, site: Site, operation: Operation, points: dict[int, Callable[[Site], bool]]
 ) -> Trial:
-    """Commit, and before the calls of these numbers do these things; those that it does not come to, afterwards."""
+    """Commit, and interfere before the calls of these numbers; afterwards, if the commit never makes that call."""
     trial = Trial([])
     waiting = dict(points)
 
@@ -132,7 +132,7 @@ def _interposed(root: Path) -> Iterator[RecordingOS]:
 
 
 def moments(calls: list[Call]) -> list[str]:
-    """Return for each call what has to become of something that others do just before it.
+    """Return for each call what must become of an interference just before it.
 
     ``seen``: the commit has yet to look, and must find it. ``instant``: between the last look at the file and the
     rename or unlink, where nothing can tell. ``after``: the file is in place.

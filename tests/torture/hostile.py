@@ -1,19 +1,23 @@
-"""Hostile input: files that are no fleets, texts that are dear to read, user ids that would be paths."""
+"""Hostile input: files that are no fleets, texts that are costly to read, user ids that would be paths."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Final
 
 from tests.torture import hostile_ids, hostile_texts, hostile_watch, hostile_weights
 from tests.torture.parts import Part
 
+FILES: Final = 800  # a round
+KEPT_FILES: Final = 20
+
 
 def _round(rng: random.Random, directory: Path) -> Counter[str]:
-    read = Counter(hostile_texts.check_read(hostile_texts.text(rng)) for _ in range(800))
+    read = Counter(hostile_texts.check_read(hostile_texts.text(rng)) for _ in range(FILES))
     counted = Counter({"files read": read[True], "files refused": read[False]})
-    counted += hostile_texts.check_kept(rng, directory / "files", 20)
+    counted += hostile_texts.check_kept(rng, directory / "files", KEPT_FILES)
     size = round(2 ** rng.triangular(16, 24, 16))
     hostile_weights.read_within_limits(rng.choice(list(hostile_weights.DEAR)), size)
     counted["texts read within limits of time and memory"] += 1

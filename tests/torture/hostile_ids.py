@@ -1,4 +1,4 @@
-"""User ids that would like to be paths, or to share a key, and what should become of them."""
+"""User ids that look like paths or could share a key, and whether a store must take them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COLONS: Final = ["a", "b", ":", "::", "pet", "shared", ""]
 
 
 def user_id(rng: random.Random) -> str:
-    """Return a text that a careless store would make a path, or someone else's name, of."""
+    """Return a text that a careless store would take for a path or for another user."""
     text = "".join(rng.choices(_PARTS, k=rng.choice([1, 1, 2, 2, 3, 5])))
     match rng.randrange(10):
         case 0:

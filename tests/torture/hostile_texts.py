@@ -1,4 +1,4 @@
-"""Files that are nearly fleets: real ones, cut, spliced and stuffed with what readers stumble over."""
+"""Files that are nearly fleets: real ones, cut, spliced, and filled with text that readers stumble over."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def samples() -> list[bytes]:
 
 
 def text(rng: random.Random) -> bytes:
-    """Return what may or may not be a fleet."""
+    """Return a text that may or may not be a fleet."""
     data = rng.choice(samples())
     for _ in range(rng.choice([1, 1, 1, 1, 2, 4])):
         data = _mutated(rng, data)
@@ -117,7 +117,7 @@ def check_read(data: bytes) -> bool:
 
 
 def check_kept(rng: random.Random, root: Path, number: int) -> Counter[str]:
-    """Check that no call of a store overwrites files that are no fleet but the one that is asked to."""
+    """Check that only a call with overwrite=True overwrites files that are no fleet."""
     return anyio.run(_check_kept, rng, root, number, backend=rng.choice(["asyncio", "trio"]))
 
 

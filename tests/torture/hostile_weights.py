@@ -1,4 +1,4 @@
-"""Texts that are cheap to write and dear to read, up to the size of a whole file, read within limits of the system.
+"""Texts that are cheap to write and costly to read, up to the size of a whole file, read within limits.
 
 The limits are what a reader may cost: seconds of the processor in proportion to the size, and memory in proportion to
 it up to a bound for all sizes. They are several times what is needed, and far below what anything quadratic needs.
@@ -116,7 +116,7 @@ def read_within_limits(name: str, size: int, *, sabotage: str = "") -> str:
     Raises:
         AssertionError: it ended otherwise than with a fleet or FleetFormatError, or was stopped by a limit.
     """
-    # Without coverage's hook, which would take several times as long.
+    # Without coverage's hook, which would make it several times as slow.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
     code = f"{sabotage}\nfrom tests.torture import hostile_weights\nhostile_weights.main({name!r}, {size})"
     done = subprocess.run(

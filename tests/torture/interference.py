@@ -1,4 +1,4 @@
-"""Others who interfere: at every call of a commit, one after another, and as processes at random moments."""
+"""Others interfere at every call of a commit, and beside busy processes at random moments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from unittest import mock
 
 from petfleet._backends.files import reader
 from petfleet._backends.files.backend import FileBackend
+from tests.torture.disturbances import DISTURBANCES, play
 from tests.torture.held_commits import OPERATIONS, Call, Operation, Trial, carry_out, moments, prepare
 from tests.torture.interferences import INTERFERENCES, PAIRS, Interference, Pair, Site
 from tests.torture.parts import Part
-from tests.torture.storm import WEATHERS, play
 from tests.torture.verdicts import (
     judge,
     judge_return,
@@ -28,15 +28,15 @@ from tests.torture.verdicts import (
 )
 
 _PAIRS_A_ROUND: Final = 250
-_STORM_SECONDS: Final = 2.0
+_DISTURBANCE_SECONDS: Final = 2.0
 _LATEST: Final = 40  # calls after the last that a commit makes when nobody interferes: starting over takes as many more
 
 
-_BLIND: Final = ("geteuid", "getpid", "lseek")  # before them is the same as before the call that follows
+_BLIND: Final = ("geteuid", "getpid", "lseek")  # an interference before them is one before the call that follows
 
 
 def sweep(name: str) -> Counter[str]:
-    """Have everything happen before every call of one operation."""
+    """Try every interference before every call of one operation."""
     operation = OPERATIONS[name]
     counted: Counter[str] = Counter()
     calls = recorded(operation)
@@ -49,7 +49,7 @@ def sweep(name: str) -> Counter[str]:
 
 
 def pairs(rng: random.Random, number: int) -> Counter[str]:
-    """Have something begin at a random call of a random operation, and end at a later one, so many times."""
+    """Begin an interference at a random call of a random operation and end it at a later call, ``number`` times."""
     counted: Counter[str] = Counter()
     named = {name: moments(recorded(operation)) for name, operation in OPERATIONS.items()}
     for _ in range(number):
@@ -63,14 +63,14 @@ def pairs(rng: random.Random, number: int) -> Counter[str]:
 
 
 def recorded(operation: Operation) -> list[Call]:
-    """Return what the commit asks of the operating system when nobody interferes."""
+    """Return the system calls of the commit when nobody interferes."""
     with _site() as site:
         prepare(site, operation.found)
         return carry_out(FileBackend(str(site.root)), site, operation, {}).calls
 
 
 def interfere(operation: Operation, theirs: Interference, number: int, moment: str) -> bool:
-    """Have something happen just before that call, and judge what comes of it; False if it could not be done there."""
+    """Interfere just before that call, and judge the outcome; False if it was impossible there."""
     with _site() as site:
         before = prepare(site, operation.found)
         backend = FileBackend(str(site.root))
@@ -85,7 +85,7 @@ def interfere(operation: Operation, theirs: Interference, number: int, moment: s
 
 
 def interfere_twice(operation: Operation, pair: Pair, first: int, second: int, moment: str) -> bool:
-    """Have something begin before the one call and end before the other, and judge what comes of it."""
+    """Begin to interfere before one call, end before another, and judge the outcome."""
     with _site() as site:
         before = prepare(site, operation.found)
         backend = FileBackend(str(site.root))
@@ -103,7 +103,7 @@ def interfere_twice(operation: Operation, pair: Pair, first: int, second: int, m
 
 @contextmanager
 def _site() -> Iterator[Site]:
-    """Make room for one trial, in memory where there is such a place: the order of the calls counts, not the disk."""
+    """Make a place for one trial, in memory if possible: the order of the calls counts, not the disk."""
     memory = "/dev/shm"
     with (
         tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory,
@@ -115,7 +115,7 @@ def _site() -> Iterator[Site]:
 
 @contextmanager
 def _blaming(trial: Trial, what: str, numbers: set[int]) -> Iterator[None]:
-    """Say in which commit and where in it the interference was."""
+    """Add the commit and the moment of the interference to an error."""
     try:
         yield
     except Exception as error:
@@ -127,10 +127,10 @@ def _blaming(trial: Trial, what: str, numbers: set[int]) -> Iterator[None]:
 def _round(rng: random.Random, directory: Path) -> Counter[str]:
     counted = pairs(rng, _PAIRS_A_ROUND)
     counted += sweep(rng.choice(list(OPERATIONS)))
-    for name in rng.sample(list(WEATHERS), 2):
+    for name in rng.sample(list(DISTURBANCES), 2):
         place = directory / name.replace(" ", "-")
         place.mkdir()
-        counted += play(WEATHERS[name], rng, place, _STORM_SECONDS)
+        counted += play(DISTURBANCES[name], rng, place, _DISTURBANCE_SECONDS)
     return counted
 
 

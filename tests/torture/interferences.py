@@ -21,7 +21,7 @@ OTHERS_FILE: Final = b'user_id = "other"\npets = []\n'
 
 
 class Site:
-    """Where user u is, and where others put away what they take from there."""
+    """The files of user u, and where others put what they take away."""
 
     def __init__(self, base: Path) -> None:
         self.root = base / "root"
@@ -103,14 +103,14 @@ def edit_by_rename(site: Site) -> bool:
 
 
 def truncate(site: Site) -> bool:
-    """Begin to write in place, and come no further."""
+    """Begin to write in place, and never finish."""
     if site.path.exists():
         site.path.write_bytes(b"")
     return site.path.exists()
 
 
 def begin_rewriting(site: Site) -> bool:
-    """Truncate the file as the old program does, and have yet to write what was made of it."""
+    """Truncate the file as the old program does, before it writes the new content."""
     if not site.path.exists():
         return False
     data = site.path.read_bytes()
@@ -119,7 +119,7 @@ def begin_rewriting(site: Site) -> bool:
 
 
 def finish_rewriting(site: Site) -> bool:
-    """Write that, into whatever has become of the file."""
+    """Write that content into the file that was truncated, wherever it is now."""
     while site.unfinished:
         fd, data = site.unfinished.pop()
         os.write(fd, data)

@@ -17,53 +17,53 @@ import anyio
 
 from petfleet import FleetStore, PetFleet, dumps
 from tests.conftest import pet
-from tests.torture.kennel import BACKENDS, Kennel, Plan, open_kennel
+from tests.torture.fork_server import BACKENDS, ForkServer, Plan, open_fork_server
 from tests.torture.kill_tasks import DELETED, SHARED, Call, Task
 from tests.torture.kill_verdict import Fleets, Life, judge, lives
 from tests.torture.next_writer import Warned, check_tidy, expected_warnings, heard, stored
 from tests.torture.parts import Part
 
-_LITTERS: Final = 70  # a round
-# The children of a litter, by the own users of their tasks.
-_CHILDREN: Final = (("own-0", "own-1"), ("own-2", "own-3"), ("own-4", "own-5"))
-_USERS: Final = (SHARED, DELETED, *itertools.chain(*_CHILDREN))
+GROUPS: Final = 70  # a round
+# The children of a group: the users that only their tasks have.
+CHILDREN: Final = (("own-0", "own-1"), ("own-2", "own-3"), ("own-4", "own-5"))
+_USERS: Final = (SHARED, DELETED, *itertools.chain(*CHILDREN))
 
 
 def _round(rng: random.Random, directory: Path) -> Counter[str]:
     root = directory / "fleets"
-    with open_kennel(root) as kennel, heard() as warned:
-        proof = _Kill(rng, root, kennel, warned)
-        for number in range(_LITTERS):
-            proof.kill_litter(number)
-    return proof.counted
+    with open_fork_server(root) as server, heard() as warned:
+        killing = _Kill(rng, root, server, warned)
+        for number in range(GROUPS):
+            killing.kill_group(number)
+    return killing.counted
 
 
 class _Kill:
-    """One round of litters, each on the fleets that the one before has left."""
+    """One round: groups of children, each on the fleets that the group before has left."""
 
-    def __init__(self, rng: random.Random, root: Path, kennel: Kennel, warned: Warned) -> None:
+    def __init__(self, rng: random.Random, root: Path, server: ForkServer, warned: Warned) -> None:
         self.counted = Counter[str]()
         self._rng = rng
         self._root = root
-        self._kennel = kennel
+        self._server = server
         self._warned = warned
         self._fleets: Fleets = dict.fromkeys(_USERS)
         self._lasting = FleetStore(root, lock_timeout=0)  # remembers what it has seen before the deaths
 
-    def kill_litter(self, number: int) -> None:
-        """Have a litter live and die, judge what it leaves, and have the next writer find that."""
-        litter = [self._plan(f"{number}.{child}", users) for child, users in enumerate(_CHILDREN)]
+    def kill_group(self, number: int) -> None:
+        """Run a group until it is dead, judge what it leaves, and let the next writer work on that."""
+        group = [self._plan(f"{number}.{child}", users) for child, users in enumerate(CHILDREN)]
         try:
-            deaths = self._kennel.outlive(litter)
+            deaths = self._server.run_until_dead(group)
             codes = {death.code for death in deaths}
             assert codes == {-signal.SIGKILL}, f"children ended with {codes}, not killed; stderr says why"
-            lived = [life for plan, death in zip(litter, deaths, strict=True) for life in lives(plan, death)]
+            lived = [life for plan, death in zip(group, deaths, strict=True) for life in lives(plan, death)]
             fleets = {user_id: stored(self._root, user_id) for user_id in _USERS}
             judge(self._fleets, fleets, lived)
             self._count(lived)
             self._fleets = self._find(fleets)
         except Exception as error:
-            raise AssertionError(f"litter {number}: {litter}") from error
+            raise AssertionError(f"group {number}: {group}") from error
 
     def _plan(self, name: str, users: tuple[str, ...]) -> Plan:
         rng = self._rng
@@ -81,13 +81,13 @@ class _Kill:
         return Plan(rng.choice(BACKENDS), tuple(tasks), rng.random(), **dies)
 
     def _count(self, lived: list[Life]) -> None:
-        self.counted["kills"] += len(_CHILDREN)
+        self.counted["kills"] += len(CHILDREN)
         acknowledged = sum(life.acknowledged for life in lived)
         self.counted["acknowledged calls"] += acknowledged
         self.counted["calls under way"] += sum(len(life.calls) for life in lived) - acknowledged
 
     def _find(self, fleets: Fleets) -> Fleets:
-        """Have the next writer call for each user, and return what is stored then."""
+        """Make a call of the next writer for each user, and return what is stored then."""
         rng = self._rng
         warnings = [warning for user_id in _USERS for warning in expected_warnings(self._root, user_id)]
         store = rng.choice((self._lasting, FleetStore(self._root, lock_timeout=0)))
@@ -111,7 +111,7 @@ class _Kill:
 
 
 def _next_call(user_id: str, fleet: PetFleet | None, rng: random.Random) -> tuple[Call, PetFleet | None]:
-    """Return a call, and what it makes of the fleet."""
+    """Return a call, and the fleet that it leads to."""
     new = pet(f"next-{rng.getrandbits(32)}")
     more = (fleet or PetFleet(user_id)).with_pet(new)
     return rng.choice(

@@ -1,4 +1,4 @@
-"""What the tasks of a child do until it is killed: calls without end, decided by a seed, their outcomes known.
+"""What the tasks of a child do until it is killed: endless calls that a seed decides and whose outcome is known.
 
 Each task has a user of its own, to whom it does everything there is to do. Of the user that all tasks share it changes
 only its own pets, so that these are known too; besides, all count in one pet. The third user is one to whom any task

@@ -12,14 +12,14 @@ from itertools import islice
 from typing import NamedTuple
 
 from petfleet import PetFleet
-from tests.torture.kennel import Death, Plan
+from tests.torture.fork_server import Death, Plan
 from tests.torture.kill_tasks import COUNTER, DELETED, SHARED, Known, Step, Task, at_first, steps
 
 Fleets = Mapping[str, PetFleet | None]  # by user
 
 
 class Span(NamedTuple):
-    """Between when and when a call happened; the end is infinity where it is unknown whether it has at all."""
+    """The times between which a call happened; the end is infinity if it may not have happened."""
 
     begin: float
     end: float
@@ -63,7 +63,7 @@ def lives(plan: Plan, death: Death) -> list[Life]:
 
 
 def judge(before: Fleets, after: Fleets, lived: list[Life]) -> None:
-    """Raise AssertionError unless what is stored after a litter follows from what was before, and from its reports."""
+    """Raise AssertionError unless the stored fleets follow from those before the group, and from its reports."""
     for life in lived:
         _judge_own(after[life.task.user_id], life)
     _judge_shared(before[SHARED], after[SHARED], lived)
@@ -89,7 +89,7 @@ def _judge_shared(before: PetFleet | None, after: PetFleet | None, lived: list[L
 
 
 def _judge_deleted(before: PetFleet | None, after: PetFleet | None, lived: list[Life]) -> None:
-    """All depends on the last deletion: what was added before it is gone, what was added after it is there."""
+    """The last deletion decides: pets added before it are gone, pets added after it are there."""
     adds = dict.fromkeys(_pets(before), Span(0, 0))
     deletions = []
     for life in lived:
@@ -110,7 +110,7 @@ def _judge_deleted(before: PetFleet | None, after: PetFleet | None, lived: list[
 
 
 def _in_this_order(earlier: Iterable[Span], later: Iterable[Span]) -> bool:
-    """Return whether there is a moment before which all of these may have happened, and all of those after it."""
+    """Return whether all of ``earlier`` may have happened before all of ``later``."""
     return max(span.begin for span in earlier) <= min(span.end for span in later)
 
 

@@ -1,4 +1,4 @@
-"""What of the things done to a user's files has been synced since, and what never can be by a mere sync."""
+"""Which changes of a user's files have been synced, and which a mere sync can no longer make durable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.support.commits import FLEET, LOCK
 
-# Where we may not look above the root, no one could do more.
+# Above the root we may lack permission to look; then there is nothing to sync.
 BEYOND_US: Final = (errno.EACCES, errno.EROFS)
 
 

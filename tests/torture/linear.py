@@ -27,7 +27,7 @@ class NotLinearizableError(AssertionError):
 
 
 class GaveUpError(AssertionError):
-    """The search has become too long to decide it."""
+    """The search took too many steps to decide."""
 
 
 class Specification(Protocol[S, C_contra, R]):

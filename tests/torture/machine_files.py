@@ -1,4 +1,4 @@
-"""The random walks on files: what besides happens to them, and what is left around them."""
+"""Random walks on files: other programs change the files, and every call leaves its directory tidy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from typing import Final
 import filelock
 from anyio.from_thread import BlockingPortal
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
 
 from petfleet import FleetStore, PetFleet, dumps, fleet_path
 from tests.support.backends import FileHome
 from tests.support.commits import leave_dead_writer
 from tests.torture import model
-from tests.torture.machine import ANY_STORE, ANY_USER, Machine
+from tests.torture.machine import ANY_STORE, ANY_USER, Machine, rule
 from tests.torture.model import Broken, Call, Fleet
 from tests.torture.performing import perform
 from tests.torture.strategies import CALLS
@@ -35,13 +34,13 @@ class FileMachine(Machine):
         super().__init__(loops, FileHome(self.root), counted)
 
     def teardown(self) -> None:
-        """Leave no thread behind, and no file."""
+        """Leave no thread and no file behind."""
         super().teardown()
         shutil.rmtree(self.root.parent)
 
     @rule(user=ANY_USER)
     def link(self, user: str) -> None:
-        """A link to another file gets into a fleet's place."""
+        """A link to another file replaces a fleet."""
         target = self.root.parent / f"{user}.toml"
         target.write_text(dumps(PetFleet(user)), encoding="utf-8")
         path = self._directory(user) / "fleet.toml"
@@ -62,7 +61,7 @@ class FileMachine(Machine):
 
     @rule(user=ANY_USER)
     def leave_notes(self, user: str) -> None:
-        """Someone keeps a file of his own beside a fleet."""
+        """Someone keeps another file beside a fleet."""
         (self._directory(user) / _FOREIGN).write_text("mine", encoding="utf-8")
         self.foreign.add(user)
 
@@ -92,7 +91,7 @@ class FileMachine(Machine):
             self._look_around(user, call)
 
     def _look_around(self, user: str, call: Call) -> None:
-        """Fail unless what a call has left in the user's directory is what is to be there."""
+        """Fail unless the user's directory holds what it should after a call."""
         found = self._entries(user)
         state = self.states[user]
         own = {"fleet.toml", "fleet.toml.lock"} if isinstance(state, Fleet) else set()

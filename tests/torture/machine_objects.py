@@ -1,4 +1,4 @@
-"""The random walks on objects: what besides happens to requests on their way, and to stores that meet at one object."""
+"""Random walks on objects: requests meet trouble on their way, and stores meet at one object."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Final, NamedTuple
 
 from anyio.from_thread import BlockingPortal
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
 
 from petfleet import FleetStore, ObjectBackend
 from petfleet._backends.objects.bucket import ConflictError, Version
 from petfleet._toml import limits
 from tests.support.backends import MemoryHome, ObjectHome
 from tests.torture import model
-from tests.torture.machine import ANY_STORE, ANY_USER, SEVERAL_CALLS, Machine
+from tests.torture.machine import ANY_STORE, ANY_USER, SEVERAL_CALLS, Machine, rule
 from tests.torture.model import Call, Reply
 from tests.torture.network import (
     TROUBLES,
@@ -48,7 +47,7 @@ class _Held(NamedTuple):
 
 
 class ObjectMachine(Machine):
-    """Two stores on one prefix of a bucket, with a backend each, or one for both."""
+    """Two stores on one prefix of a bucket, with a backend each."""
 
     def __init__(self, home: ObjectHome, loops: list[BlockingPortal], counted: Counter[str]) -> None:
         super().__init__(loops, home, counted)
@@ -67,7 +66,7 @@ class ObjectMachine(Machine):
 
     @rule(at=ANY_STORE, user=ANY_USER, call=CALLS, troubles=_TROUBLES, failing=st.integers(0, 2))
     def suffer(self, at: int, user: str, call: Call, troubles: list[Trouble], failing: int) -> None:
-        """Whatever becomes of its puts, a call replies what the model does, as long as the store can be read again."""
+        """Whatever becomes of its puts, a call replies as the model does, as long as the store can be read again."""
         self._see(user)
         network = Network(troubles, failing_lookups=failing)
         reply = self._through(network, self.stores[at], at, user, call)
@@ -79,7 +78,7 @@ class ObjectMachine(Machine):
 
     @rule(at=ANY_STORE, user=ANY_USER, call=CALLS, failing=st.integers(1, 2))
     def fail_to_read(self, at: int, user: str, call: Call, failing: int) -> None:
-        """A call that has to read first and cannot says so, and has done nothing."""
+        """A call that must read first and cannot raises an error, and has done nothing."""
         network = Network(failing_reads=failing)
         reply = self._through(network, self.stores[at], at, user, call)
         self._count(at, call)
@@ -188,13 +187,8 @@ class ObjectMachine(Machine):
             assert reply == expected, f"{call} of {user} replied {reply}, not {expected}"
         self._look(user, state)
 
-    def _share(self, at: int) -> None:
-        """Put a store on the other one's backend in the place of one."""
-        self.begin_anew(at)
-        self.stores[at] = FleetStore(self.stores[1 - at]._backend)
-
     def _see(self, user: str) -> None:
-        """Have both stores look, if it is needed: what became of a lost put cannot be told behind what others wrote."""
+        """Load in both stores if others wrote: the outcome of a lost put cannot be told after a foreign write."""
         if user in self.unseen:
             self.unseen.discard(user)
             for at in (0, 1):

@@ -1,4 +1,4 @@
-"""What a proof needs of the machine. In CI a missing means is a failure, elsewhere a skip that says what is missing."""
+"""What a part needs of the machine. In CI a missing means is a failure, elsewhere a skip that says what is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IN_CI: Final = bool(os.environ.get("CI"))
 
 
 def program(name: str) -> str | None:
-    """Return where a program is, be it among those of the system's administrator, which many a PATH leaves out."""
+    """Return where a program is; /usr/sbin and /sbin count, although a user's PATH may leave them out."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
 
 
@@ -52,7 +52,7 @@ def _loop() -> str | None:
     return f"this root may not mount ({tried.stderr.strip()})" if tried.returncode else None
 
 
-def _weed() -> str | None:
+def _seaweedfs() -> str | None:
     try:
         seaweedfs.program()
     except seaweedfs.WeedError as error:
@@ -68,14 +68,14 @@ _MEANS: Final[dict[str, Callable[[], str | None]]] = {
     "ext4": _program("mkfs.ext4", "e2fsprogs"),
     "xfs": _program("mkfs.xfs", "xfsprogs"),
     "btrfs": _program("mkfs.btrfs", "btrfs-progs"),
-    "weed": _weed,
+    "seaweedfs": _seaweedfs,
     "chromium": _program("chromium", "chromium"),
 }
 
 
 @cache
 def missing(*means: str) -> str | None:
-    """Return why the first of these means that is not there is not; None if all are."""
+    """Return which of these means is missing, and why; None if all are there."""
     return next((why for mean in means if (why := _MEANS[mean]()) is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""What may become of requests to an object store on their way, put between a backend and its bucket."""
+"""Troubles of requests on their way to an object store, put between a backend and its bucket."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Network:
 
     @contextmanager
     def between(self, backend: Backend) -> Iterator[None]:
-        """Be between a backend and its bucket for the time of the block."""
+        """Stand between a backend and its bucket during the block."""
         bucket = bucket_of(backend)
         put, get = bucket.put, bucket.get
         with (
@@ -69,7 +69,7 @@ Trouble = Callable[[Network, Put, Arguments], Version]
 
 
 def lost_answer(network: Network, put: Put, arguments: Arguments) -> Version:
-    """The store does it, or refuses, and no one hears of it."""
+    """The store carries it out or refuses, and the answer is lost."""
     try:
         put(*arguments)
     except ConflictError:
@@ -78,12 +78,12 @@ def lost_answer(network: Network, put: Put, arguments: Arguments) -> Version:
 
 
 def lost_request(network: Network, put: Put, arguments: Arguments) -> Version:
-    """It never arrives, and no one can tell."""
+    """It never arrives, and the sender cannot tell."""
     raise UnansweredError(errno.EIO, "there was no answer", "s3://...")
 
 
 def held_request(network: Network, put: Put, arguments: Arguments) -> Version:
-    """It has not arrived when its writer gives it up."""
+    """It has not arrived when its sender gives up."""
     network.held.append(arguments)
     raise UnansweredError(errno.EIO, "there was no answer", "s3://...")
 
@@ -106,7 +106,7 @@ def sent_twice(network: Network, put: Put, arguments: Arguments) -> Version:
 
 
 def busy_store(network: Network, put: Put, arguments: Arguments) -> Version:
-    """The store refuses it, since it is at another one."""
+    """The store refuses it, since it is busy with another one."""
     raise ConflictError
 
 
@@ -127,6 +127,6 @@ TROUBLES: Final = (
 
 
 def bucket_of(backend: Backend) -> Bucket:
-    """Return what a backend's requests go to."""
+    """Return the bucket of a backend."""
     assert isinstance(backend, ObjectBackend)
     return backend._bucket

@@ -13,7 +13,7 @@ from petfleet._backends.files.lock import UserLock
 
 
 class Warned(logging.Handler):
-    """What petfleet has warned of."""
+    """The warnings that petfleet has logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -26,7 +26,7 @@ class Warned(logging.Handler):
 
 @contextmanager
 def heard() -> Iterator[Warned]:
-    """Hear what petfleet warns of."""
+    """Collect the warnings that petfleet logs."""
     warned = Warned()
     logging.getLogger("petfleet").addHandler(warned)
     try:
@@ -57,7 +57,7 @@ def unfinished(root: Path, user_id: str) -> str | None:
 
 
 def expected_warnings(root: Path, user_id: str) -> list[str]:
-    """Return what the next writer has to warn of."""
+    """Return the warnings that the next writer must log."""
     writer = unfinished(root, user_id)
     path = fleet_path(user_id, root)
     return [] if writer is None else [f"{path}: recovering after {writer} did not finish writing"]
@@ -69,6 +69,6 @@ def check_tidy(root: Path, user_id: str) -> None:
         left = set(os.listdir(fleet_path(user_id, root).parent))
     except FileNotFoundError:
         return
-    # A directory that a dead writer has made and not filled is left by a call that reads.
+    # A call that reads leaves an empty directory that a dead writer has made.
     assert left in ({"fleet.toml", "fleet.toml.lock"}, set()), f"{sorted(left)} are left of {user_id}"
     assert unfinished(root, user_id) is None, f"{user_id} is still to be recovered"

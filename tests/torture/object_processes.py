@@ -1,4 +1,4 @@
-"""Processes full of tasks that change fleets in a bucket, and what became of each change.
+"""Processes of many tasks that change fleets in a bucket, and the outcome of each change.
 
 python -m tests.torture.object_processes ORDER
 """
@@ -30,10 +30,10 @@ SECONDS: Final = 240  # what a process gets at most
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What one process is to do.
+    """What one process must do.
 
     Attributes:
-        seat: the number of the process.
+        number: the number of the process.
         url, options: where the fleets are.
         users: whose fleets they are.
         tasks: how many tasks work at the same time.
@@ -42,7 +42,7 @@ class Order:
         lock_timeout: of the store.
     """
 
-    seat: int
+    number: int
     url: str
     options: dict[str, Any]
     users: list[str]
@@ -54,9 +54,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one change, a pet or a stamp of that name: "done", or the name of the error's class."""
+    """The outcome of one change, a pet or a stamp of that name: "done", or the name of the error's class."""
 
-    seat: int
+    number: int
     user_id: str
     name: str
     result: str
@@ -73,15 +73,15 @@ async def _work(order: Order) -> None:
 
 
 async def _task(store: FleetStore, order: Order, task: int) -> None:
-    rng = random.Random(f"{order.seat} {task}")
+    rng = random.Random(f"{order.number} {task}")
     done = tried = 0
     while done < order.calls:
         tried += 1
-        user_id, name = rng.choice(order.users), f"{order.seat}-{task}-{tried}"
+        user_id, name = rng.choice(order.users), f"{order.number}-{task}-{tried}"
         result = await _change(store, user_id, name, rng.random() < 0.5)
         done += result == "done"
-        # One system call a line: all that was acknowledged is told, whatever comes.
-        os.write(1, json.dumps(asdict(Outcome(order.seat, user_id, name, result))).encode() + b"\n")
+        # One system call a line, so that no acknowledged change is untold when the process is killed.
+        os.write(1, json.dumps(asdict(Outcome(order.number, user_id, name, result))).encode() + b"\n")
 
 
 async def _change(store: FleetStore, user_id: str, name: str, adds: bool) -> str:
@@ -106,14 +106,14 @@ def names(fleet: PetFleet) -> list[str]:
     return [one.pet_name for one in fleet.pets] + list(fleet.extra.get("stamps", ()))
 
 
-# --- who looks after the processes -----------------------------------------------------------------------------------
+# --- starting and stopping the processes -----------------------------------------------------------------------------
 
 
-class Crew:
+class Processes:
     """Processes that work; a context manager, after which none of them is left.
 
     Attributes:
-        outcomes: what they have told up to now.
+        outcomes: those that they have reported so far.
     """
 
     def __init__(self, orders: Iterable[Order]) -> None:
@@ -152,17 +152,17 @@ class Crew:
             for line in process.stdout:
                 self.outcomes.append(Outcome(**json.loads(line)))
 
-    def done(self, seats: Sequence[int] | None = None) -> int:
+    def done(self, numbers: Sequence[int] | None = None) -> int:
         """Return how many changes were acknowledged, to these processes or to all."""
-        return sum(one.result == "done" for one in list(self.outcomes) if seats is None or one.seat in seats)
+        return sum(one.result == "done" for one in list(self.outcomes) if numbers is None or one.number in numbers)
 
-    def await_done(self, count: int, seats: Sequence[int] | None = None) -> None:
+    def await_done(self, count: int, numbers: Sequence[int] | None = None) -> None:
         """Wait until so many changes were acknowledged, or all that will be."""
-        most = sum(order.tasks * order.calls for order in self._orders if seats is None or order.seat in seats)
-        wait_until(lambda: self._check_alive() and self.done(seats) >= min(count, most), SECONDS)
+        most = sum(order.tasks * order.calls for order in self._orders if numbers is None or order.number in numbers)
+        wait_until(lambda: self._check_alive() and self.done(numbers) >= min(count, most), SECONDS)
 
     def finish(self) -> list[Outcome]:
-        """Wait until all have done their work, and return what became of it."""
+        """Wait until all have done their work, and return the outcomes."""
         for process in self._processes:
             code = process.wait(SECONDS)
             assert code == 0, f"a process ended with {code}"
@@ -180,7 +180,7 @@ class Crew:
 
 
 def judge(outcomes: Sequence[Outcome], fleets: Mapping[str, PetFleet]) -> Counter[str]:
-    """Return how often calls ended how.
+    """Return how often calls ended in which way.
 
     Raises:
         AssertionError: what was acknowledged is not there, or what failed is, or something is there twice.
@@ -205,7 +205,7 @@ def judge(outcomes: Sequence[Outcome], fleets: Mapping[str, PetFleet]) -> Counte
 
 
 def stored(url: str, options: Mapping[str, Any], users: Iterable[str]) -> dict[str, PetFleet]:
-    """Return what a backend that knows nothing yet finds."""
+    """Return the fleets that a new backend finds."""
 
     async def load_all() -> dict[str, PetFleet]:
         async with FleetStore(ObjectBackend(url, **options)) as store:
@@ -218,12 +218,12 @@ Options = Callable[[int], dict[str, Any]]
 
 
 def orders(
-    url: str, options: Options, users: list[str], *, calls: int = 2, seats: int = 4, tasks: int = 32
+    url: str, options: Options, users: list[str], *, calls: int = 2, processes: int = 4, tasks: int = 32
 ) -> list[Order]:
     """Return the orders of processes, on both event loops, each with the options that are for it."""
     return [
-        Order(seat, url, options(seat), users, tasks, calls, backend="trio" if seat >= seats / 2 else "asyncio")
-        for seat in range(seats)
+        Order(number, url, options(number), users, tasks, calls, "trio" if number >= processes / 2 else "asyncio")
+        for number in range(processes)
     ]
 
 

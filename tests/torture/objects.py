@@ -1,4 +1,4 @@
-"""Objects: random walks, and histories through two gateways, whatever becomes of requests on their way."""
+"""Objects: random walks, and histories through two gateways, with requests in trouble on their way."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Final
 
 from tests.support.seaweedfs import Weed
 from tests.torture import histories
+from tests.torture.history_processes import Objects
 from tests.torture.machine import walk
 from tests.torture.parts import Part
-from tests.torture.players import Objects
 from tests.torture.walks import in_memory
 
-_TRIALS: Final = 2  # a round
+TRIALS: Final = 2  # a round
 
 
 def through_gateways(weed: Weed) -> Objects:
-    """Return a prefix of its own, to be reached through either gateway."""
-    return Objects(f"s3://{weed.bucket}/proof-{uuid.uuid4()}", [weed.options(gateway) for gateway in (0, 1)])
+    """Return a new prefix that either gateway reaches."""
+    return Objects(f"s3://{weed.bucket}/torture-{uuid.uuid4()}", [weed.options(gateway) for gateway in (0, 1)])
 
 
-def play(weed: Weed, seed: str, directory: Path, trials: int = _TRIALS) -> Counter[str]:
+def play(weed: Weed, seed: str, directory: Path, trials: int = TRIALS) -> Counter[str]:
     """Have processes play trials, and fail unless their histories are linearizable."""
     counted: Counter[str] = Counter()
     there = through_gateways(weed)
@@ -44,5 +44,5 @@ PART: Final = Part(
     "objects",
     "random walks over objects, and histories through two gateways, with answers that are lost",
     _round,
-    ("weed",),
+    ("seaweedfs",),
 )

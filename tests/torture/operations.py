@@ -29,7 +29,7 @@ def text(fleet: PetFleet | None) -> bytes | None:
 
 
 def nothing(root: Path, ledger: Ledger) -> None:
-    """Not even the root."""
+    """Nothing exists, not even the root."""
 
 
 def _others(root: Path, ledger: Ledger) -> None:
@@ -39,18 +39,18 @@ def _others(root: Path, ledger: Ledger) -> None:
 
 
 def _left_empty(root: Path, ledger: Ledger) -> None:
-    """A directory, whose maker died at once."""
+    """An empty directory: its writer died at once."""
     (root / "u").mkdir(parents=True)
     ledger.names |= {"u", "."}
 
 
 def _clean(root: Path, ledger: Ledger) -> None:
-    """What a commit leaves."""
+    """A fleet as a commit leaves it."""
     commit(FileBackend(str(root)), add("mira"))
 
 
 def _shared(root: Path, ledger: Ledger) -> None:
-    """Another mode and, as far as we may, another owner."""
+    """A fleet with another mode and, where permitted, another owner."""
     _clean(root, ledger)
     (root / FLEET).chmod(0o640)
     if os.geteuid() == 0:
@@ -59,7 +59,7 @@ def _shared(root: Path, ledger: Ledger) -> None:
 
 
 def _anothers(root: Path, ledger: Ledger) -> None:
-    """A root of another account, as far as we may."""
+    """A root that belongs to another account, where permitted."""
     root.mkdir()
     if os.geteuid() == 0:
         os.chown(root, _NOBODY, _NOBODY)

@@ -1,4 +1,4 @@
-"""What calling processes write down, call by call, so that it survives their being killed."""
+"""Records that processes write of each call, and that survive when they are killed."""
 
 from __future__ import annotations
 

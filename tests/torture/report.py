@@ -1,4 +1,4 @@
-"""What a torture has found, as the table that the documentation shows."""
+"""The figures of a run, as the table that the documentation shows."""
 
 from __future__ import annotations
 

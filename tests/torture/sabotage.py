@@ -1,4 +1,4 @@
-"""Takes protections of petfleet out of the present process, to see that the proof of them turns red."""
+"""Takes protections of petfleet out of the present process, to see that the torture notices."""
 
 from __future__ import annotations
 

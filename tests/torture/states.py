@@ -116,19 +116,19 @@ def crashes(recording: Recording, seen: Seen) -> Iterator[Crash]:
         if isinstance(operation, trace.Status | trace.Sync):
             continue  # nothing is left that could not have been before
         expected = frozenset(promise.expect().items())
-        # Not as sets: in their order the same seed would not give the same states.
+        # No sets: their order differs between runs, and the same seed would give other states.
         new = [tree for tree in dict.fromkeys(disk.states()) if (tree, expected) not in seen_here]
         seen_here.update((tree, expected) for tree in new)
         for tree in dict.fromkeys(map(canonical, new)):
             if (tree, expected) not in seen:
                 seen.add((tree, expected))
                 yield Crash(recording, tree, expected, line)
-    # Or the recording has missed something.
+    # If they differ, the recording has missed something.
     assert _contents(disk.now()) == _contents(recording.end), f"{disk.now()} in the model, in truth {recording.end}"
 
 
 def examine(crashes: Iterable[Crash], directory: Path) -> int:
-    """See that each state is as expected, and return how many there were.
+    """Check that each state is as expected, and return how many there were.
 
     Raises:
         AssertionError: with all about it, that a state is not.
@@ -154,7 +154,7 @@ def recoveries(crashes: Iterable[Crash], rng: random.Random) -> list[Script]:
 
 @contextmanager
 def workplace(directory: Path) -> Iterator[Path]:
-    """Give a place for the states: in memory where that can be had, since they need not last."""
+    """Give a place for the states, in memory where possible: they need not last."""
     in_memory = _IN_MEMORY.is_dir() and os.access(_IN_MEMORY, os.W_OK)
     with tempfile.TemporaryDirectory(prefix="petfleet-states-", dir=_IN_MEMORY if in_memory else directory) as place:
         yield Path(place)
@@ -192,7 +192,7 @@ def _some(crashes: list[Crash], most: int, rng: random.Random) -> list[Crash]:
 
 
 def _check_tidy(tree: Tree, user: str | None) -> None:
-    """See that a user with a fleet who waits for nothing has no temporary files."""
+    """Check that a user with a fleet and no call under way has no temporary files."""
     of_user = [path for path, _ in tree if user is not None and path.startswith(f"{ROOT}/{user}/")]
     if any(path.endswith("/fleet.toml") for path in of_user):
         assert not any(path.endswith(".tmp") for path in of_user), f"after a call there are {of_user}"

@@ -60,7 +60,7 @@ class Promise:
                 self._end((user, call, name), said)
                 return None if self._in_flight[user] else str(user)
             case "died", [[user, call, name]]:
-                # It may have happened, but it will not any more.
+                # It may have happened, but it will not happen later.
                 now = self.expect()[user]
                 modes = now.modes | {0o600} if call == "delete" else now.modes
                 self._settle(user, fleets=now.fleets, modes=modes)
@@ -91,7 +91,7 @@ class Promise:
         if said == REFUSED:
             return
         answer = None if said is None else loads(said)
-        # A load says of no fleet that it is an empty one.
+        # Where there is no fleet, a load returns an empty one.
         means = frozenset([answer, None] if call[1] == "load" and answer == PetFleet(user) else [answer])
         fitting = means if expected.torn else means & expected.fleets
         assert fitting, f"{call} returned {answer}, and only {set(expected.fleets)} was possible"

@@ -95,7 +95,7 @@ async def _perform(store: FleetStore, call: Call) -> str | None:
         return REFUSED
 
 
-class _Player:
+class _ScriptRunner:
     """Plays one script in a directory of its own."""
 
     def __init__(self, directory: str) -> None:
@@ -197,7 +197,7 @@ def main() -> None:
     """Play the scripts that stand on stdin, by their directories."""
     signal.alarm(_SECONDS)
     for directory, script in json.load(sys.stdin).items():
-        _Player(directory).play(script)
+        _ScriptRunner(directory).play(script)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from petfleet._backends.files import disk
 from tests.conftest import pet
 from tests.support.children import SECONDS
 
-# Where it stops, and what is about to be called there.
+# The points where it stops, and the function that it is about to call.
 POINTS: Final[dict[str, tuple[object, str]]] = {
     "before it reads": (disk, "read"),
     "before it renames": (disk, "rename"),

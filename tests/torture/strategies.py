@@ -1,4 +1,4 @@
-"""What the random walks draw from: few names, so that calls meet, and values that are hard to write down."""
+"""Strategies of the random walks: few names, so that calls meet, and values that are hard to serialise."""
 
 from __future__ import annotations
 

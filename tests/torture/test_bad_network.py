@@ -26,20 +26,20 @@ Call = Callable[[FleetStore], Awaitable[object]]
 
 @pytest.fixture(params=BACKENDS[:1])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """The network is at the other end of the threads: one event loop will do."""
+    """One event loop is enough: the network is reached from threads."""
     return request.param
 
 
 @pytest.fixture
 def network(weed: Weed) -> Iterator[Proxy]:
-    """What is between the store and gateway 0."""
+    """The proxy between the store and gateway 0."""
     with Proxy(weed.endpoints[0]) as between:
         yield between
 
 
 @pytest.fixture
 def through(network: Proxy, object_home: ObjectHome) -> Callable[..., FleetStore]:
-    """Makes stores behind that network."""
+    """A function that makes stores behind that network."""
 
     def make(*, lock_timeout: float = 60, **options: Any) -> FleetStore:
         return FleetStore(object_home.backend(endpoint=network.endpoint, **options), lock_timeout=lock_timeout)
@@ -280,7 +280,7 @@ async def test_a_fleet_that_cannot_be_read_is_not_an_empty_one(
 async def test_a_read_that_is_cut_off_is_read_again(
     network: Proxy, through: Callable[..., FleetStore], other: FleetStore, behaviour: proxy.Behaviour
 ) -> None:
-    """What breaks a read once does not reach the caller."""
+    """A read that breaks once does not reach the caller."""
     await other.save(BEFORE)
     store = through()
     network.on(behaviour, "GET")

@@ -53,19 +53,19 @@ def opened(path: str, handle: int = 1, *, creates: bool = False, truncates: bool
 
 
 def test_what_was_written_may_be_lost_torn_or_zero() -> None:
-    """Until the file is synced."""
+    """Until the file is synced, any part of a write may be missing."""
     found = contents(left(START, opened("f"), Write(1, 0, b"newer")))
     assert found >= {b"old", b"newer", b"nld", b"n\0\0\0\0", b"\0\0\0\0\0", b"newe", b"newe\0"}
 
 
 def test_writes_may_reach_the_disk_in_another_order() -> None:
-    """The first may be lost, and the second there."""
+    """The first may be lost although the second is there."""
     found = contents(left(START, opened("f"), Write(1, 0, b"AAA"), Write(1, 3, b"BBB")))
     assert {b"oldBBB", b"AAA", b"AAABBB", b"old"} <= found
 
 
 def test_a_truncated_file_may_be_old_empty_or_new() -> None:
-    """The old program's way of writing."""
+    """The old program writes in that way."""
     assert {b"old", b"", b"N", b"Nld"} <= contents(left(START, opened("f", truncates=True), Write(1, 0, b"N")))
     assert contents(left(START, opened("f"), Truncate(1, 1))) == {b"old", b"o"}
 
@@ -81,14 +81,14 @@ def test_a_mode_may_be_lost() -> None:
 
 
 def test_a_sync_keeps_what_had_ended_before_it_began() -> None:
-    """And nothing that another thread wrote meanwhile."""
+    """It keeps nothing that another thread wrote meanwhile."""
     assert contents(left(START, opened("f"), Write(1, 0, b"new"), Sync(1, 2))) == {b"new"}
     assert b"old" in contents(left(START, opened("f"), Write(1, 0, b"new"), Sync(1, 1)))
     assert b"old" in contents(left(START, opened("f"), Remove("f"), opened("f", 2, creates=True), Sync(1, 3)))
 
 
 def test_names_may_be_lost_in_any_combination() -> None:
-    """Until their own directory is synced: syncing the file, or the directory above, does not do."""
+    """Only a sync of their own directory keeps them, not one of the file or of the directory above."""
     made: list[Operation] = [
         MakeDirectory("d"),
         opened("d/a", 1, creates=True),
@@ -105,7 +105,7 @@ def test_names_may_be_lost_in_any_combination() -> None:
 
 
 def test_a_renamed_file_may_lack_its_data() -> None:
-    """The name is one thing, what was written into it another."""
+    """A name may be durable before the data of its file."""
     done: list[Operation] = [opened("t", creates=True), Write(1, 0, b"new"), Rename("t", "f")]
     assert {b"old", b"new", b""} <= contents(left(START, *done))
     synced = left(START, *done[:2], Sync(1, 2), done[2])
@@ -114,7 +114,7 @@ def test_a_renamed_file_may_lack_its_data() -> None:
 
 
 def test_a_removed_name_may_come_back() -> None:
-    """With what was in the file, or in the directory."""
+    """It comes back with what was in the file or in the directory."""
     start = frozenset({("d", None), ("d/f", FileState(b"old", 0o600))})
     done: list[Operation] = [Remove("d/f"), Remove("d")]
     assert {frozenset(), frozenset({("d", None)}), start} == left(start, *done)
@@ -122,7 +122,7 @@ def test_a_removed_name_may_come_back() -> None:
 
 
 def test_too_many_names_at_once_are_an_error() -> None:
-    """Rather than that only some of what may be left is tried."""
+    """Trying only some of the possible states would be too little."""
     with pytest.raises(AssertionError, match="split the scenario"):
         left(frozenset(), *(MakeDirectory(str(number)) for number in range(13)))
 

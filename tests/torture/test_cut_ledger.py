@@ -1,4 +1,4 @@
-"""What the proof by power cuts takes for a loss."""
+"""What counts as a loss after a power cut."""
 
 from __future__ import annotations
 

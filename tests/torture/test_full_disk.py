@@ -20,7 +20,7 @@ def test_a_disk_without_room(tmp_path: Path, kind: str) -> None:
     means.need("loop", "ext4")
     with full_disk.small_file_system(kind, tmp_path) as place:
         refused = full_disk.fill_up(place, Ballast.leave_blocks)
-    assert refused["write TEMPORARY"] > 5
+    assert refused["write TEMPORARY"] > 0
     assert refused["write u/fleet.toml.lock"] > 0
 
 
@@ -30,13 +30,13 @@ def test_a_disk_without_inodes(tmp_path: Path, kind: str) -> None:
     means.need("loop", "ext4")
     with full_disk.small_file_system(kind, tmp_path) as place:
         refused = full_disk.fill_up(place, Ballast.leave_inodes)
-    assert refused["open TEMPORARY"] >= 3
+    assert refused["open TEMPORARY"] > 0
     assert refused["open u/fleet.toml.lock"] > 0
     assert refused["mkdir u"] > 0
 
 
 def test_half_a_file_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proof can fail: a write that took less than it was given, and was not looked at."""
+    """The torture notices: a write that took less than it was given, and was not looked at."""
     means.need("loop", "ext4")
 
     def write_some(fd: int, data: bytes) -> None:

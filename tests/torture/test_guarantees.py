@@ -1,4 +1,4 @@
-"""What the documentation says of the proofs is what they are and what they found."""
+"""What the documentation says of the torture is what it is and what it found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls of many tasks and processes have an order that explains them, and the check of that can fail."""
+"""The calls of many tasks and processes have an order that explains them; the checker notices missing protections."""
 
 from __future__ import annotations
 
@@ -8,33 +8,40 @@ from pathlib import Path
 import pytest
 
 from tests.support.seaweedfs import Weed
-from tests.torture import means, objects, sabotage
+from tests.torture import histories, means, objects, sabotage
 from tests.torture.histories import PART, check, play
-from tests.torture.linear import GaveUpError, NotLinearizableError
+from tests.torture.history_processes import USERS
+from tests.torture.linear import NotLinearizableError
 from tests.torture.model import Delete, Load
-from tests.torture.parts import quick
+from tests.torture.parts import first_rounds
 from tests.torture.records import Invoked, Recorder, Returned, read
 
 
 def test_histories_are_linearizable(tmp_path: Path) -> None:
     """Calls of three processes on asyncio and trio, cancelled, out of time and killed ones among them."""
     means.need(*PART.means)
-    counted = quick(PART, tmp_path)
-    assert all(counted[name] for name in ("kills", "calls out of time", "calls of unknown outcome")), counted
+    counted = first_rounds(PART, tmp_path)
+    assert counted["histories"] + counted["undecided histories"] == histories.TRIALS * len(USERS)
 
 
 def test_histories_on_objects_are_linearizable(weed: Weed, tmp_path: Path) -> None:
-    """So are those through two gateways, whose answers are lost, come late, or come twice."""
+    """The same through two gateways, with answers that are lost, come late, or come twice."""
     counted = objects.play(weed, "6", tmp_path)
-    assert all(counted[name] for name in ("kills", "calls out of time", "calls of unknown outcome")), counted
+    assert counted["histories"] + counted["undecided histories"] == objects.TRIALS * len(USERS)
+
+
+# One trial has seen the sabotage that is hardest to see, "again when cancelled", in 9 of 20 seeds, the others in 15 and
+# more. Even if it were 2 in 5, the odds that all of these trials miss one are below one in a billion. The first that
+# sees it ends the test.
+_SABOTAGED_TRIALS = 45
 
 
 @pytest.mark.parametrize("name", sabotage.OF_FILES)
 def test_a_missing_protection_is_seen(tmp_path: Path, name: str) -> None:
-    """Where a protection is taken out of the processes, some history soon has no order."""
+    """Without a protection in the processes, some history has no order."""
     means.need(*PART.means)
-    with pytest.raises((NotLinearizableError, GaveUpError)):
-        for number in range(10):
+    with pytest.raises(NotLinearizableError):
+        for number in range(_SABOTAGED_TRIALS):
             place = tmp_path / str(number)
             place.mkdir()
             play(f"sabotage {number}", place, 1, sabotage=name)
@@ -43,10 +50,10 @@ def test_a_missing_protection_is_seen(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", sabotage.OF_OBJECTS)
 def test_a_missing_protection_of_objects_is_seen(weed: Weed, tmp_path: Path, name: str) -> None:
-    """So it is there."""
+    """The same on objects."""
     there = objects.through_gateways(weed)
-    with pytest.raises((NotLinearizableError, GaveUpError)):
-        for number in range(10):
+    with pytest.raises(NotLinearizableError):
+        for number in range(_SABOTAGED_TRIALS):
             place = tmp_path / str(number)
             place.mkdir()
             play(f"sabotage {number}", place, 1, there._replace(url=f"{there.url}/{number}"), name)

@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 
 from petfleet._toml import decode
-from tests.torture import hostile_texts, hostile_weights, means, parts
+from tests.torture import hostile, hostile_texts, hostile_weights, means, parts
 from tests.torture.hostile import PART
 
 
-def test_quick(tmp_path: Path) -> None:
+def test_a_round_of_hostile_input(tmp_path: Path) -> None:
     """One round of everything hostile."""
     means.need(*PART.means)
-    counted = parts.quick(PART, tmp_path)
-    assert counted["files read"] > 50
-    assert counted["files refused"] > 500
-    assert counted["files that overwrite=True replaced"] > 5
+    counted = parts.first_rounds(PART, tmp_path)
+    assert counted["files read"] + counted["files refused"] == hostile.FILES
+    assert counted["files that no call overwrote"] == hostile.KEPT_FILES
 
 
 @pytest.mark.parametrize("number", range(0, 20, 5))
@@ -53,7 +52,7 @@ def test_within_limits(name: str, size: int) -> None:
 LIMITS = """
 from petfleet._model import extra
 from petfleet._toml import limits
-from tests.proof import hostile_weights
+from tests.torture import hostile_weights
 hostile_weights.SECONDS, hostile_weights.SECONDS_A_MEBIBYTE = 2, 1
 hostile_weights.MEMORY, hostile_weights.MEMORY_A_BYTE = 2**27, 80
 """

@@ -125,7 +125,7 @@ def test_a_rejection_says_what_does_not_fit() -> None:
 
 
 def test_giving_up_is_no_acceptance() -> None:
-    """A search that has become too long fails."""
+    """A search that takes too many steps raises an error of its own."""
     history = [call(Touch("a", n), 0) for n in range(20)]
     history += [call(Add(A), 0, 1, _ONE), call(Load(), 2, 3, _BOTH)]
     with pytest.raises(GaveUpError, match="not everything was tried"):
@@ -146,7 +146,7 @@ def test_agrees_with_trying_everything() -> None:
             assert not expected, history
         else:
             assert expected, history
-    assert 300 < sum(verdicts) < 1200
+    assert set(verdicts) == {True, False}
 
 
 def _history(rng: random.Random) -> History:

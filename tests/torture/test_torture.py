@@ -1,4 +1,4 @@
-"""The torture's own runner: seeds, time, the blame for a failure, and the table."""
+"""The runner: seeds, time, the report of a failure, and the table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.torture.parts import Part, generator
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Run the command line, and return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["proof", *arguments])
+    monkeypatch.setattr(sys, "argv", ["torture", *arguments])
     return torture.main()
 
 
@@ -48,7 +48,7 @@ def dice(monkeypatch: pytest.MonkeyPatch) -> Dice:
 def test_a_seed_decides_every_round(
     monkeypatch: pytest.MonkeyPatch, dice: Dice, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same seed draws the same until a round fails, and what it says repeats that round."""
+    """The same seed draws the same until a round fails, and the command that it prints repeats that round."""
     assert run(monkeypatch, "--seed", "3", "--minutes", "1") == 1
     first = dice.drawn.copy()
     assert first == [generator(3, "dice", number).randrange(10) for number in range(len(first))]
@@ -65,7 +65,7 @@ def test_a_seed_decides_every_round(
 def test_the_figures_of_a_run_that_passed_are_kept(
     monkeypatch: pytest.MonkeyPatch, dice: Dice, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """They make the table, then and later; of a run that failed nothing is kept."""
+    """They make the table, then and later; a failed run keeps none."""
     path = tmp_path / "out.json"
     rounds = [generator(3, "dice", number).randrange(10) for number in range(100)]
     whole, seven = rounds.index(next(n for n in rounds if n != 7)), rounds.index(7)
@@ -81,7 +81,7 @@ def test_the_figures_of_a_run_that_passed_are_kept(
 def test_a_part_whose_means_are_missing_is_said_and_fails_ci(
     monkeypatch: pytest.MonkeyPatch, dice: Dice, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Elsewhere the others run."""
+    """Outside CI the other parts run."""
     monkeypatch.setattr(means, "missing", lambda *names: "no strace here" if names else None)
     monkeypatch.setattr(torture, "PARTS", (dice.part, Part("traced", "tracing", dice.play, ("strace",))))
     for in_ci, code in ((False, 0), (True, 1)):
@@ -95,12 +95,12 @@ def test_a_part_whose_means_are_missing_is_said_and_fails_ci(
 def test_an_unknown_part_is_refused(
     monkeypatch: pytest.MonkeyPatch, dice: Dice, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the names of those there are."""
+    """The error names the known parts."""
     with pytest.raises(SystemExit):
         run(monkeypatch, "--only", "cards")
     assert "no cards: there are dice" in capsys.readouterr().err
 
 
 def test_the_parts_have_names_of_their_own() -> None:
-    """Or the command line could not tell them apart."""
+    """Otherwise the command line could not tell them apart."""
     assert len({part.name for part in PARTS}) == len(PARTS)

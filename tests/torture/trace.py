@@ -1,4 +1,4 @@
-"""Records what a program asks of the file system: the system calls that strace has seen, as operations on paths.
+"""Records a program's system calls on files with strace, as operations on paths.
 
 Everything that names a path under the recorded directory, or a descriptor of one, is either understood or known to
 change nothing; any other call is an error, so that no way of writing goes unseen.
@@ -125,7 +125,7 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The program has said something."""
+    """The program has written a label."""
 
     text: str
 

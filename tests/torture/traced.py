@@ -70,7 +70,7 @@ def sweep(directory: Path, error: int, operations: Iterable[str] = NAMES) -> int
 
 def interrupt(directory: Path, operations: Iterable[str] = NAMES) -> int:
     """Interrupt every call that can be, and return how many that were; each is to be made again, and to succeed."""
-    # Every other one: what is interrupted is not when it is made again.
+    # Every other one, so that an interrupted call succeeds when it is made again.
     injections = [f"inject=?{name}:error=EINTR:when=1+2" for name in RESTARTED]
     _trace(directory, 0, operations, ["trace=%file,%desc", *injections])
     return _log(directory).count("(INJECTED)")
@@ -89,7 +89,7 @@ def _log(directory: Path) -> str:
 
 def _trace(directory: Path, error: int, operations: Iterable[str], expressions: list[str]) -> int:
     """Have the operations tried in a process that strace looks at, and return what it counted."""
-    # Coverage of trials that are forked by the hundred would cost more than the trials.
+    # Without coverage, which would cost more than the trials: they are forked by the hundred.
     arguments = [sys.executable, "-m", __name__, str(directory), str(error), *operations]
     with subprocess.Popen(
         arguments,
@@ -174,7 +174,7 @@ class _Trials:
         }
 
     def _read_no_entry(self) -> None:
-        # Not by scandir(), which makes other calls too.
+        # Not with scandir(), which makes other calls too.
         if self._libc.getdents64(self._slash, ctypes.byref(self._no_room), 1) < 0:
             raise OSError(ctypes.get_errno(), "getdents64")
 

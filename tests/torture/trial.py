@@ -1,4 +1,4 @@
-"""One operation on a system that fails, and whether all that is promised still holds."""
+"""One operation on a system that fails, and a check of every promise."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def at_once(root: Path) -> FleetStore:
 
 
 def finish(call: Awaitable[object]) -> object:
-    """Return what a call of such a store returns."""
+    """Return the result of a call of such a store."""
     try:
         cast(Coroutine[Any, Any, object], call).send(None)
     except StopIteration as end:
@@ -118,7 +118,7 @@ class Trial:
         shutil.rmtree(self.root, ignore_errors=True)
 
     def attempt(self, operation: Operation, plan: Mapping[int, int], *, lasting: bool = False, short: int = 0) -> None:
-        """Make a call on a system that fails as planned, and check what came of it.
+        """Make a call on a system that fails as planned, and check the outcome.
 
         Raises:
             AssertionError: not what is promised.

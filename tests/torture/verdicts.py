@@ -1,4 +1,4 @@
-"""What has to come of a commit that others interfered with."""
+"""Which outcomes are right for a commit that others interfered with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.torture.interferences import THEIRS, Interference, Pets, Site, pets_i
 
 
 def judge(site: Site, operation: Operation, theirs: Interference, moment: str, before: Pets, trial: Trial) -> None:
-    """See that the outcome is that of the two one after the other, in the order that the moment says."""
+    """Check that the outcome is that of both, one after the other, in the order that the moment decides."""
     if theirs.unreadable:
         _judge_unreadable(site, operation, moment, before, trial)
         return
@@ -38,7 +38,7 @@ def judge(site: Site, operation: Operation, theirs: Interference, moment: str, b
 
 
 def judge_return(site: Site, operation: Operation, before: Pets, trial: Trial) -> None:
-    """See that a commit during which the directory or the root was away for a time did all of its work on one place."""
+    """Check that a commit did all its work in one place while the directory or the root was away for a time."""
     assert trial.error is None, trial.error
     assert trial.seen is not None
     assert trial.seen[0] in (before, None)
@@ -52,7 +52,7 @@ def judge_return(site: Site, operation: Operation, before: Pets, trial: Trial) -
 
 
 def judge_rewriting(site: Site, operation: Operation, moment: str, before: Pets, trial: Trial) -> None:
-    """See that what someone was in the middle of writing is neither replaced unseen nor torn out of his hands."""
+    """Check that a file in the middle of being rewritten is neither replaced unseen nor taken from its writer."""
     theirs = (*(before or ()), THEIRS)
     if trial.error is not None:
         assert isinstance(trial.error, FleetFormatError), trial.error
@@ -72,7 +72,7 @@ def judge_rewriting(site: Site, operation: Operation, moment: str, before: Pets,
 
 
 def _judge_unreadable(site: Site, operation: Operation, moment: str, before: Pets, trial: Trial) -> None:
-    """See that the error is clear, and that what others left stands, but for the instant in which nothing can tell."""
+    """Check that the error is clear and that the others' file stands, but for the instant that nobody can notice."""
     if trial.error is not None:
         assert isinstance(trial.error, FleetFormatError), trial.error
         assert moment != "after" or operation.kind is Kind.READ, trial.error
@@ -94,7 +94,7 @@ def is_unreadable(path: Path) -> bool:
 
 
 def see_to_the_end(backend: FileBackend, site: Site, descriptors: int) -> None:
-    """See that nothing is left open, locked or lying about, and that the next call works."""
+    """Check that no descriptor, lock or file is left, and that the next call works."""
     assert open_descriptors() == descriptors, "a descriptor was left open"
     assert not lock._descriptors
     assert backend.holder("u") is None, "the lock was left held"
@@ -118,6 +118,6 @@ def open_descriptors() -> int:
 
 
 def see_that_nothing_is_left(site: Site) -> None:
-    """See that the user has the fleet, the lock file, and nothing else."""
+    """Check that the user has the fleet, the lock file, and nothing else."""
     names = os.listdir(site.directory) if site.directory.exists() else []
     assert {"fleet.toml", "fleet.toml.lock"}.issuperset(names), f"left behind: {names}"

@@ -26,7 +26,7 @@ def in_memory() -> Made:
     return lambda loops, counted: ObjectMachine(MemoryHome(), loops, counted)
 
 
-def on_weed(weed: Weed) -> Made:
+def on_object_store(weed: Weed) -> Made:
     """Return what makes a machine on a prefix of its own of an object store."""
     return lambda loops, counted: ObjectMachine(ObjectHome(weed, f"walk-{uuid.uuid4()}"), loops, counted)
 

@@ -1,1 +1,1 @@
-"""Where fleets live: the seam (`protocol`, `state`), and a room for each kind of place."""
+"""Where fleets live: what a backend is (`protocol`, `state`), and one folder for each kind of backend."""

@@ -1,4 +1,4 @@
-"""The seam between the store and where its fleets live: one protocol of blocking methods."""
+"""What a backend is: the protocols between the store and the place where its fleets live. Every method may block."""
 
 from __future__ import annotations
 
@@ -10,52 +10,60 @@ from petfleet._model.fleet import PetFleet
 
 
 class OvertakenError(Exception):
-    """Something else was at the user first. Nothing has happened: the same changes are to be tried again."""
+    """Another writer was first. Nothing has happened, and the store tries the same changes again."""
 
 
 class Commit(Protocol):
     """One try at one user's fleet, in one thread: a turn, a read, then :meth:`write` or :meth:`confirm`.
 
-    Each method may block, and may raise OvertakenError, OSError and FleetFormatError: then nothing has happened.
+    Each method may raise OvertakenError, OSError or FleetFormatError: then nothing has happened.
     """
 
     path: str
-    """What stands for the user's fleet in the log."""
+    """How log records and errors name the user's fleet."""
 
     def try_turn(self) -> bool:
-        """Take the turn if it is free; False if others have it."""
+        """Take the turn if it is free, without waiting; False if another commit has it."""
 
     def wait_turn(self) -> None:
-        """Take the turn as soon as those who asked for it before have had theirs, however long that takes."""
+        """Wait for the turn, however long that takes. Called after :meth:`try_turn` returned False."""
 
     def read(self) -> State:
-        """Return what is stored, durably; or what was when it was last looked at, until :meth:`confirm` is asked."""
+        """Return the stored state, which is durable.
+
+        It may come from a cache: then :meth:`confirm` and :meth:`write` must check it.
+        """
 
     def confirm(self, before: State) -> State:
-        """Return what is stored, durably, of which calls are told that write nothing: ``before`` if that is it.
+        """Return the stored state, which is durable: the object ``before`` itself if it is still stored.
 
-        Also called after a write that has failed, for the calls that it does not concern.
+        Called for calls that write nothing, and after a write that failed.
         """
 
     def write(self, before: State, after: State) -> None:
-        """Put ``after`` durably in the place of what was read. If it is absent, leave nothing of the user.
+        """Replace ``before`` by ``after``. When this returns, the change survives a power cut.
+
+        Args:
+            before: what :meth:`read` or :meth:`confirm` returned.
+            after: what to store. If it is absent, leave nothing of the user. If it is ``before`` itself, a deletion
+                changed nothing: make sure that ``before`` is still stored.
 
         Raises:
-            UnconfirmedCommitError: it may or may not have happened.
-            OSError, ValueError: it has not. Any other error leaves that open.
+            UnconfirmedCommitError: the change may have happened.
+            OSError, ValueError: nothing was written. (After any other error, nobody can tell.)
         """
 
     def close(self) -> None:
-        """Give the turn back, whatever has happened. Called once, always."""
+        """Give the turn back, if this commit has it. Called exactly once, whatever has happened."""
 
 
 class Holder(NamedTuple):
-    """Who has a user's turn; each part is None where it cannot be told.
+    """Who has a user's turn.
 
     Attributes:
-        name: reads like ``pid 4242 on web-3``.
-        reason: the end of an error's message, where another one than the usual is needed: what a call waited for, and
-            the way out.
+        name: such as ``pid 4242 on web-3``; None if it is unknown.
+        reason: what the call waited for, and the way out. It replaces the usual end of the message of a
+            LockTimeoutError; None keeps that.
     """
 
     name: str | None
@@ -63,33 +71,43 @@ class Holder(NamedTuple):
 
 
 class StopSignal(Protocol):
-    """What ends a wait early."""
+    """Ends a wait early."""
 
-    def is_set(self) -> bool: ...
+    def is_set(self) -> bool:
+        """Return whether to stop waiting."""
+        ...
 
 
 class Notices(Protocol):
-    """Tells of whom something was changed. It may miss some, or all: to be sure, look now and then. For one thread."""
+    """Tells whose fleets have changed, for one thread. It may miss changes: the store polls besides."""
 
     def subscribe(self, users: Iterable[str]) -> bool:
-        """Have changes told of these users from now on; True if what was changed before it returned may be untold."""
+        """Tell of changes of these users from now on; True if changes made before this returned may go untold."""
 
     def invalidate(self) -> bool:
-        """Arm anew the next time, since something was not told; False if that makes no difference."""
+        """Subscribe anew the next time, since a change went untold; False if that would not help."""
 
     def wait(self, seconds: float) -> set[str] | None:
-        """Wait until something is told, at most so long.
+        """Wait until a fleet has changed, the time is over, or the signal to stop is set.
+
+        Args:
+            seconds: how long to wait at most. May be 0 or less.
 
         Returns:
-            The users of whom something was changed; None if it may be anyone, or the time is over, or it was called.
+            The users whose fleets may have changed; None for all of them.
         """
 
     def close(self) -> None:
-        """End it."""
+        """Release what the notices hold."""
 
 
 class Snapshot(NamedTuple):
-    """A fleet as it is now (None: there is none), and what tells it from what it was; None where only reading does."""
+    """A fleet as it is now.
+
+    Attributes:
+        fingerprint: is equal as long as the stored fleet is the same. None makes the store read again at each poll.
+        fleet: None if there is none.
+    """
 
     fingerprint: object | None
     fleet: PetFleet | None
@@ -97,53 +115,67 @@ class Snapshot(NamedTuple):
 
 @runtime_checkable
 class Backend(Protocol):
-    """Where fleets live: plain blocking code, called from any thread, for one user from several at once.
+    """Where fleets live: plain blocking code, called from any thread, for one user from several threads at once.
 
-    Nothing that takes time is called in an event loop. ``str()`` of a backend names the place, as errors and logs
-    show it.
+    The store calls ``turn_path`` and ``check_notices`` in the event loop, so these must not block. ``str()`` of a
+    backend names the place in errors and log records.
     """
 
     @property
     def peeks_at_once(self) -> int:
-        """How many threads are worth having for ``peek`` and ``users``."""
+        """How many threads may usefully call ``peek`` and ``users`` at once."""
 
     @property
     def snapshots_at_once(self) -> int:
-        """How many threads are worth having for ``look``."""
+        """How many threads may usefully call ``snapshot`` at once."""
 
     @property
     def poll_seconds(self) -> float:
-        """How long after one look at a watched user, of whom no change is told, the next one is due."""
+        """How many seconds pass between two snapshots of a watched user if no notice arrives."""
 
     def begin(self, user_id: str, *, create: bool) -> Commit:
-        """Return a new try. Nothing is locked yet.
+        """Return a new try, which has no turn yet.
 
         Args:
             user_id: whose fleet.
-            create: whether the changes may make a fleet where there is none. Without it, nothing is made in passing; if
-                such a change has joined the others since, :meth:`Commit.write` raises OvertakenError.
+            create: whether a waiting change may create the fleet. If not, create nothing for it (such as a directory).
+                A change that creates the fleet may still join before the read: if that needs what was not created,
+                :meth:`Commit.write` raises OvertakenError.
 
         Raises:
-            OvertakenError, OSError, FleetFormatError: as those of its methods.
+            OvertakenError, OSError, FleetFormatError: as the methods of the try.
         """
 
     def turn_path(self, user_id: str) -> str:
-        """Return what the errors of calls name that wait for that user's turn. Quick: called in the event loop."""
+        """Return the path that a LockTimeoutError names. Called in the event loop."""
 
     def holder(self, user_id: str) -> Holder | None:
         """Return who has the user's turn now; None if it is free."""
 
     def peek(self, user_id: str) -> PetFleet | None:
-        """Return the fleet as it is now, without waiting for others; None if there is none."""
+        """Return the fleet as it is now, without a turn; None if there is none.
+
+        Raises:
+            FleetFormatError: what is stored is no fleet, or another user's.
+            OSError: it cannot be read.
+        """
 
     def users(self) -> Generator[str, None, None]:
-        """Yield the ids that have a fleet, in no order."""
+        """Yield the ids that have a fleet, in any order."""
 
     def snapshot(self, user_id: str, seen: object) -> Snapshot | None:
-        """Return the fleet as it is now; None if its fingerprint is still ``seen``."""
+        """Return the fleet as it is now; None if its fingerprint equals ``seen``.
+
+        Args:
+            user_id: whose fleet.
+            seen: the fingerprint of the last snapshot; None at first, so never let None count as equal.
+
+        Raises:
+            FleetFormatError, OSError: as :meth:`peek`.
+        """
 
     def check_notices(self) -> None:
-        """Raise ModuleNotFoundError if what tells of changes is not installed. Quick: called in the event loop."""
+        """Raise ModuleNotFoundError if notices need a module that is not installed. Called in the event loop."""
 
-    def notices(self, call: StopSignal) -> Notices:
-        """Return what tells of changes; ``call`` ends its waits."""
+    def notices(self, stop: StopSignal) -> Notices:
+        """Return the notices for one thread; ``stop`` ends their waits."""

@@ -1,4 +1,4 @@
-"""What a store may be opened over: the path of a directory, or a backend."""
+"""The backend for what a caller names as the root: the path of a directory, or a backend itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def resolve_backend(root: str | os.PathLike[str] | Backend) -> Backend:
     """Return the backend for a root.
 
     Raises:
-        TypeError: it is neither a path nor a backend.
+        TypeError: the root is neither a path nor a backend.
         ValueError: it is empty or a URL.
     """
     if isinstance(root, Backend):

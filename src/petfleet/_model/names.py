@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Final
 
 from petfleet._model.errors import InvalidNameError
 
+FLEET_FILE: Final = "fleet.toml"  # what a fleet is called, in a directory and in a bucket
 _WINDOWS = sys.platform == "win32"
 _WINDOWS_CHARACTERS = frozenset('<>:"\\|?*')
 _WINDOWS_DEVICES = frozenset(

@@ -19,16 +19,15 @@ _LONGEST_REASON: Final = 300
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 # Strings and comments, as TOML delimits them. An unterminated one runs to where it must have ended, so that no text
-# makes this scan twice; the parser refuses it anyway. No group below repeats without a bound, or possessively: the
-# first takes 60 bytes of memory a repetition, the second matches wrongly before Python 3.11.5.
-# A comment, a string of one line that ends soon, or how any other string begins.
-_OPAQUE = re.compile(
-    r"""#[^\n]*+|"(?:[^"\\\n]+|\\[^\n]){1,1000}"|""(?!")|'[^'\n]++'|''(?!')|("{3}|'{3}|"|')""",
-)
+# makes this scan twice; the parser refuses it anyway. Three hazards: a group that repeats without a bound takes 60
+# bytes of memory a repetition; a possessive group matches wrongly before Python 3.11.5; and characters that repeat in a
+# group, unless possessively, take exponential time where the string does not end.
+# First: a comment, a string of one line that ends soon, or how any other string begins.
+_OPAQUE = re.compile(r"""#[^\n]*+|"(?:[^"\\\n]++|\\[^\n]){1,1000}"|""(?!")|'[^'\n]++'|''(?!')|("{3}|'{3}|"|')""")
 _BODIES = {
-    '"""': (re.compile(r'(?:[^"\\]+|\\.|"(?!"")){1,1000}', re.DOTALL), re.compile(r'"{3,5}|\\?\Z')),
-    "'''": (re.compile(r"(?:[^']+|'(?!'')){1,1000}"), re.compile(r"'{3,5}|\Z")),
-    '"': (re.compile(r'(?:[^"\\\n]+|\\[^\n]){1,1000}'), re.compile('"?')),
+    '"""': (re.compile(r'(?:[^"\\]++|\\.|"(?!"")){1,1000}', re.DOTALL), re.compile(r'"{3,5}|\\?\Z')),
+    "'''": (re.compile(r"(?:[^']++|'(?!'')){1,1000}"), re.compile(r"'{3,5}|\Z")),
+    '"': (re.compile(r'(?:[^"\\\n]++|\\[^\n]){1,1000}'), re.compile('"?')),
     "'": (re.compile(r"[^'\n]+"), re.compile("'?")),
 }
 # All parts of a dotted key but the last, or the first hundred of them, and the sign behind that.

@@ -26,7 +26,15 @@ monotonic: Callable[[], float] = (
 )
 thread_time: Callable[[], float] = functools.partial(time.thread_time)
 
+_STEP: Final = 0.02  # seconds: each look takes the interpreter for a moment
 _LONGEST_WAIT: Final = 3600.0  # seconds; a condition takes no wait of some months
+
+
+def sleep_unless(is_over: Callable[[], bool], seconds: float) -> None:
+    """Sleep for that time, or until ``is_over()`` is true, at most a step late."""
+    give_up = monotonic() + seconds
+    while not is_over() and monotonic() < give_up:
+        sleep(_STEP)
 
 
 def start_thread(work: Callable[[], object], name: str, *, daemon: bool = True) -> threading.Thread:

@@ -24,7 +24,6 @@ from petfleet import (
     dumps,
     loads,
 )
-from petfleet._backends.files import inotify
 from petfleet._backends.objects.backend import TOMBSTONE, TOMBSTONE_BYTES, tombstone
 from petfleet._backends.objects.bucket import Bucket, ConflictError, Found, UnansweredError, UnsentError, Version
 from petfleet._backends.objects.lineage import _MOST, Lineage, Writer
@@ -738,7 +737,7 @@ def test_waiting_for_notices_ends_with_the_time_or_a_call(
 ) -> None:
     """No one is ever named."""
     clock = Clock()
-    monkeypatch.setattr(inotify, "time", clock)
+    monkeypatch.setattr(runtime, "sleep", clock.sleep)
     monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
 
     class Calls:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.support.mutate import copy_package, environment, replace_once
+from tests.torture.mutants.all import MUTANTS
 from tests.torture.mutants.mutant import Mutant
-from tests.torture.mutants.protections import MUTANTS
 
 _TESTS: Final = Path(__file__).parents[2]
 _SOURCES: Final = _TESTS.parent / "src"

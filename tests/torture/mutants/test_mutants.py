@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.torture.mutants import __main__ as runner
+from tests.torture.mutants.all import MUTANTS
 from tests.torture.mutants.mutant import Mutant
-from tests.torture.mutants.protections import MUTANTS
 
 SOURCES = Path(__file__).parents[3] / "src" / "petfleet"
 

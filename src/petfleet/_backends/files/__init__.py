@@ -1,1 +1,1 @@
-"""Fleets as files below a root directory."""
+"""Fleets as files under a root directory."""

@@ -9,13 +9,13 @@ from collections.abc import Callable, Generator
 
 from petfleet._backends.files import disk, inotify, reader
 from petfleet._backends.files.lock import UserLock, holder
-from petfleet._backends.files.paths import FLEET_FILE, UserPaths
+from petfleet._backends.files.paths import UserPaths
 from petfleet._backends.files.reader import Reader, identity
 from petfleet._backends.protocol import Holder, Notices, OvertakenError, Snapshot, StopSignal
 from petfleet._backends.state import ABSENT, State
 from petfleet._model.errors import InvalidNameError, UnconfirmedCommitError
 from petfleet._model.fleet import PetFleet
-from petfleet._model.names import check_user_id
+from petfleet._model.names import FLEET_FILE, check_user_id
 from petfleet._util import log
 from petfleet._util.cache import BoundedCache
 from petfleet._util.log import best_effort
@@ -26,14 +26,13 @@ class FileBackend:
 
     peeks_at_once = 4  # more of them only take the interpreter from one another
     snapshots_at_once = 1  # a look takes microseconds
-    poll_seconds = 1.0
+    poll_seconds: float = 1.0
 
     def __init__(self, root: str) -> None:
         self._root = root
         self._reader = Reader()
-        self._swept: BoundedCache[str, bool] = BoundedCache(
-            2048, 1024 * 1024
-        )  # whose leftovers of a power cut were looked for
+        # The users whose directories were swept of what a power cut left.
+        self._swept: BoundedCache[str, bool] = BoundedCache(2048, 1024 * 1024)
         self._anchored: tuple[int, int] | None = None  # the root whose own name is known to be durable
 
     def __str__(self) -> str:
@@ -48,12 +47,12 @@ class FileBackend:
             OvertakenError: someone is just removing the user's directory.
             OSError, FleetFormatError: the lock file cannot be opened.
         """
-        place = UserPaths(self._root, user_id)
-        disk.refuse_link(place.directory)
+        paths = UserPaths(self._root, user_id)
+        disk.refuse_link(paths.directory)
         try:
-            return FileCommit(self, place, self._open_lock(place, create))
+            return FileCommit(self, paths, self._open_lock(paths, create))
         except FileNotFoundError as error:
-            if _is_below_dangling_link(place.directory):
+            if _is_below_dangling_link(paths.directory):
                 raise  # it will not come by waiting
             raise OvertakenError from error
 
@@ -122,35 +121,35 @@ class FileBackend:
         if importlib.util.find_spec("watchfiles") is None:
             raise ModuleNotFoundError("store.watch needs watchfiles: pip install 'petfleet[watch]'", name="watchfiles")
 
-    def notices(self, call: StopSignal) -> Notices:
+    def notices(self, stop: StopSignal) -> Notices:
         """Return what the operating system tells of changes."""
-        return inotify.Notices(self._root, call)
+        return inotify.Notices(self._root, stop)
 
     def _peek(self, user_id: str) -> tuple[disk.Stored | None, State]:
-        place = UserPaths(self._root, user_id)
-        disk.refuse_link(place.directory)
-        stored, state = self._reader.read(place)
+        paths = UserPaths(self._root, user_id)
+        disk.refuse_link(paths.directory)
+        stored, state = self._reader.read(paths)
         state.readable()  # raises what keeps it from being a fleet
         return stored, state
 
-    def _open_lock(self, place: UserPaths, create: bool) -> UserLock | None:
+    def _open_lock(self, paths: UserPaths, create: bool) -> UserLock | None:
         """Open the user's lock file; None if nothing is there to be locked."""
         try:
-            return UserLock(place.lock, create=False)
+            return UserLock(paths.lock, create=False)
         except FileNotFoundError:
             pass
         made = 0
         if create:
             try:
-                made = disk.make_directories(place.directory)
+                made = disk.make_directories(paths.directory)
             except BaseException:
                 self._anchored = None  # as below: it may have come as far as the root
                 raise
             if made > 1:
                 self._anchored = None  # a root made again may have the number of the one before
-        elif not disk.exists(place.fleet):
+        elif not disk.exists(paths.fleet):
             return None
-        lock = UserLock(place.lock, create=True)
+        lock = UserLock(paths.lock, create=True)
         lock.fresh = made > 0
         return lock
 
@@ -158,10 +157,10 @@ class FileBackend:
 class FileCommit:
     """One try at one user's file. Without a lock it finds no fleet, or is overtaken."""
 
-    def __init__(self, backend: FileBackend, place: UserPaths, lock: UserLock | None) -> None:
-        self.path = place.fleet
+    def __init__(self, backend: FileBackend, paths: UserPaths, lock: UserLock | None) -> None:
+        self.path: str = paths.fleet
         self._backend = backend
-        self._place = place
+        self._paths = paths
         self._lock = lock
         self._stored: disk.Stored | None = None
 
@@ -189,11 +188,11 @@ class FileCommit:
     def confirm(self, before: State) -> State:
         """Remember and return what was read, which is durable. Of a user who has no fleet, leave nothing."""
         if not before.absent:
-            self._backend._reader.remember(self._place, self._stored and self._stored.data, before)
+            self._backend._reader.remember(self._paths, self._stored and self._stored.data, before)
         elif self._lock is None:
             # Of a first write, a power cut may leave the temporary file without the lock file. (Should it be that of a
             # writer who has made both just now, its rename fails, and it starts over.)
-            best_effort(disk.sweep, self._place.fleet)
+            best_effort(disk.sweep, self._paths.fleet)
         else:
             self._leave_nothing(sync=False)
         return before
@@ -213,15 +212,15 @@ class FileCommit:
     def _overtaken(self) -> OvertakenError:
         """The directory may vanish between any two steps."""
         # Its temporary file is still in the directory, if that was away when the file was to be removed.
-        self._backend._swept.forget(self._place.user_id)
+        self._backend._swept.forget(self._paths.user_id)
         return OvertakenError()
 
     def _read_locked(self, lock: UserLock) -> State:
         if not lock.is_at_path():
             raise OvertakenError
-        backend, place = self._backend, self._place
-        if not backend._swept.get(place.user_id):
-            backend._swept.put(place.user_id, best_effort(disk.sweep, place.fleet), len(place.user_id))
+        backend, paths = self._backend, self._paths
+        if not backend._swept.get(paths.user_id):
+            backend._swept.put(paths.user_id, best_effort(disk.sweep, paths.fleet), len(paths.user_id))
         self._stored, state = self._read_durable(lock)
         return state
 
@@ -230,38 +229,38 @@ class FileCommit:
         try:
             self._write(lock, data, confirmed=True)
         except UnconfirmedCommitError:
-            self._backend._reader.forget(self._place)
+            self._backend._reader.forget(self._paths)
             raise
         if after.absent:
             self._leave_nothing(sync=True)
         else:
-            self._backend._reader.remember(self._place, data, after)
+            self._backend._reader.remember(self._paths, data, after)
 
     def _read_nothing(self) -> State:
         """Look again whether there is nothing: calls that have arrived since are answered by it too."""
-        if disk.exists(self._place.fleet) or disk.exists(self._place.lock):
+        if disk.exists(self._paths.fleet) or disk.exists(self._paths.lock):
             raise OvertakenError
         return ABSENT
 
     def _write_nothing(self, after: State) -> None:
         """Leave nothing of a user who has neither fleet nor lock file: a dead writer may have left the directory."""
-        place, root = self._place, self._backend._root
+        paths, root = self._paths, self._backend._root
         if not after.absent:
             raise OvertakenError  # the next try makes the directory first
-        if not disk.exists(place.directory):
-            best_effort(disk.sweep, place.fleet)
+        if not disk.exists(paths.directory):
+            best_effort(disk.sweep, paths.fleet)
             if disk.exists(root):
                 best_effort(disk.sync_directory, root)  # who removed the directory may have died before that
             return
-        self._lock = UserLock(place.lock, create=True)
-        if not self._lock.try_acquire() or not self._lock.is_at_path() or disk.exists(place.fleet):
+        self._lock = UserLock(paths.lock, create=True)
+        if not self._lock.try_acquire() or not self._lock.is_at_path() or disk.exists(paths.fleet):
             raise OvertakenError
         self._leave_nothing(sync=True)
 
     def _read_durable(self, lock: UserLock) -> tuple[disk.Stored | None, State]:
-        place, reader = self._place, self._backend._reader
+        paths, reader = self._paths, self._backend._reader
         marker = lock.marker()
-        stored, state = reader.read(place)
+        stored, state = reader.read(paths)
         if marker is not None and marker.state == "clean" and marker.note == identity(stored):
             return stored, state
         if marker is None and stored is None and lock.fresh:
@@ -273,28 +272,28 @@ class FileCommit:
         if state.error is not None:
             # Not written by us. Were it written anew, what its writer has yet to write would go into the file that was
             # replaced. The marker stays: what could not be synced is not synced by trying again.
-            best_effort(disk.sweep, place.fleet)
+            best_effort(disk.sweep, paths.fleet)
             return stored, state
         # A writer died, or could not sync. A failed sync may have dropped the data and would not fail again, so
         # nothing but writing the same bytes anew makes them durable.
-        log.warning("%s: recovering after %s did not finish writing", place.fleet, marker.note)
-        disk.sweep(place.fleet)
+        log.warning("%s: recovering after %s did not finish writing", paths.fleet, marker.note)
+        disk.sweep(paths.fleet)
         self._stored = stored
         written = self._write(lock, None if stored is None else stored.data, confirmed=False)
-        stored, state = reader.read(place)
+        stored, state = reader.read(paths)
         if identity(stored) != written:
             raise OvertakenError  # what stands there now is not what was synced
         return stored, state
 
     def _sync_foreign(self, lock: UserLock, stored: disk.Stored | None) -> None:
-        place = self._place
-        best_effort(disk.sweep, place.fleet)  # others may have emptied the marker of a writer that died
+        paths = self._paths
+        best_effort(disk.sweep, paths.fleet)  # others may have emptied the marker of a writer that died
         try:
             if stored is not None:
-                disk.sync_file(place.fleet)
-            disk.sync_directory(place.directory)
+                disk.sync_file(paths.fleet)
+            disk.sync_directory(paths.directory)
             self._sync_above()
-            if not disk.unchanged(place.fleet, stored):
+            if not disk.unchanged(paths.fleet, stored):
                 raise OvertakenError
         except FileNotFoundError:
             raise
@@ -308,21 +307,21 @@ class FileCommit:
 
         ``confirmed`` says that what was read is durable.
         """
-        place, stored = self._place, self._stored
-        directory = disk.Directory(place.directory)
+        paths, stored = self._paths, self._stored
+        directory = disk.Directory(paths.directory)
         try:
             lock.mark_writing()
-            temporary = disk.temporary_name(place.fleet)
+            temporary = disk.temporary_name(paths.fleet)
             outcome = identity(None)
             try:
                 if data is not None:
                     outcome = disk.write_new(temporary, data, stored and stored.status)
-                if not lock.is_at_path() or not disk.unchanged(place.fleet, stored):
+                if not lock.is_at_path() or not disk.unchanged(paths.fleet, stored):
                     raise OvertakenError
                 if data is not None:
-                    disk.rename(temporary, place.fleet)
+                    disk.rename(temporary, paths.fleet)
                 elif stored is not None:
-                    os.unlink(place.fleet)  # an error if it is away by now: it may come back
+                    os.unlink(paths.fleet)  # an error if it is away by now: it may come back
             except BaseException:
                 # The old file stands. Unless it was durable and nothing is left beside it, the marker stays too, for
                 # the next holder to recover.
@@ -337,7 +336,7 @@ class FileCommit:
                 # The marker stays, so that the next holder writes the same bytes again.
                 if not confirmed:
                     raise  # in a recovery: nothing of the calls has been tried yet
-                raise UnconfirmedCommitError(place.fleet) from error
+                raise UnconfirmedCommitError(paths.fleet) from error
             best_effort(lock.mark_clean, outcome)
             return outcome
         finally:
@@ -362,10 +361,10 @@ class FileCommit:
 
     def _leave_nothing(self, *, sync: bool) -> None:
         """Remove what is left of a user without a fleet, except for files that are not ours."""
-        place = self._place
-        self._backend._reader.forget(place)
-        best_effort(disk.sweep, place.fleet)
-        if best_effort(disk.remove, place.lock) and best_effort(disk.remove_directory, place.directory) and sync:
+        paths = self._paths
+        self._backend._reader.forget(paths)
+        best_effort(disk.sweep, paths.fleet)
+        if best_effort(disk.remove, paths.lock) and best_effort(disk.remove_directory, paths.directory) and sync:
             best_effort(disk.sync_directory, self._backend._root)
 
 

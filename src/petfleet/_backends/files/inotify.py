@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import stat
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -28,12 +27,12 @@ class Notices:
 
     Args:
         root: the directory of all fleets; it need not exist.
-        call: ends a wait.
+        stop: ends a wait early.
     """
 
-    def __init__(self, root: str, call: StopSignal) -> None:
+    def __init__(self, root: str, stop: StopSignal) -> None:
         self._root = root
-        self._call = call
+        self._stop = stop
         self._notify: RustNotify | None = None
         self._armed: dict[str, tuple[int, int]] | None = None  # each directory that is watched, and which one it is
         self._users: dict[str, str] = {}  # the users' directories, whether they exist or not
@@ -63,17 +62,17 @@ class Notices:
         """Wait until something is told, at most so long.
 
         Returns:
-            The users of whom something was changed; None if it may be anyone, or the time is over, or it was called.
+            The users of whom something was changed; None if it may be anyone, or the time is over, or it was stopped.
         """
         if self._notify is not None:
             try:
                 # Not back too early; and 0 would be for ever.
-                told = self._notify.watch(_BURST_MS, _STEP_MS, max(1, math.ceil(seconds * 1000)), self._call)
+                told = self._notify.watch(_BURST_MS, _STEP_MS, max(1, math.ceil(seconds * 1000)), self._stop)
             except Exception as error:  # noqa: BLE001 - whatever it is, the looks go on
                 self._refused(error)
             else:
                 return self._meant(path for _, path in told) if isinstance(told, set) else None
-        wait_for_call(self._call, seconds)
+        runtime.sleep_unless(self._stop.is_set, seconds)
         return None
 
     def close(self) -> None:
@@ -129,13 +128,6 @@ class Notices:
                 self._trusted = False  # a directory made again may have the number of the one before
                 return None
         return users
-
-
-def wait_for_call(call: StopSignal, seconds: float) -> None:
-    """Let that time pass, unless it is called."""
-    give_up = runtime.monotonic() + seconds
-    while not call.is_set() and runtime.monotonic() < give_up:
-        time.sleep(_STEP_MS / 1000)
 
 
 def _directory(path: str, *, follow: bool) -> tuple[int, int] | None:

@@ -48,7 +48,8 @@ class UserLock:
         self.path = path
         self.fresh = False  # whether its directory was made just now, so that nothing was ever in it
         self._held = False
-        self._fd, self.status = _open(path, create=create, writable=writable)  # of the file, when it was opened
+        self.status: os.stat_result  # of the file, when it was opened
+        self._fd, self.status = _open(path, create=create, writable=writable)
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; an error if the file system has no such lock."""

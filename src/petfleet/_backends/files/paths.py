@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from petfleet._model.names import check_user_id
+from petfleet._model.names import FLEET_FILE, check_user_id
 
-FLEET_FILE: Final = "fleet.toml"
 LOCK_FILE: Final = "fleet.toml.lock"
 
 
@@ -27,7 +26,7 @@ class UserPaths:
     __slots__ = ("directory", "fleet", "lock", "user_id")
 
     def __init__(self, root: str, user_id: str) -> None:
-        self.user_id = user_id
-        self.directory = f"{root}{os.sep}{user_id}"
-        self.fleet = f"{self.directory}{os.sep}{FLEET_FILE}"
-        self.lock = f"{self.directory}{os.sep}{LOCK_FILE}"
+        self.user_id: str = user_id
+        self.directory: str = f"{root}{os.sep}{user_id}"
+        self.fleet: str = f"{self.directory}{os.sep}{FLEET_FILE}"
+        self.lock: str = f"{self.directory}{os.sep}{LOCK_FILE}"

@@ -1,1 +1,1 @@
-"""Fleets as objects in an S3-compatible bucket."""
+"""Fleets as objects in a bucket."""

@@ -12,8 +12,6 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, NamedTuple
 
-from petfleet._backends.files.inotify import wait_for_call
-from petfleet._backends.files.paths import FLEET_FILE
 from petfleet._backends.objects import lineage
 from petfleet._backends.objects.bucket import (
     Bucket,
@@ -30,7 +28,7 @@ from petfleet._backends.protocol import Holder, Notices, OvertakenError, Snapsho
 from petfleet._backends.state import ABSENT, State, parse_state
 from petfleet._model.errors import InvalidNameError, UnconfirmedCommitError
 from petfleet._model.fleet import PetFleet
-from petfleet._model.names import check_user_id, text
+from petfleet._model.names import FLEET_FILE, check_user_id, text
 from petfleet._toml import limits
 from petfleet._util import log, runtime
 from petfleet._util.backoff import random_rest
@@ -99,6 +97,11 @@ class ObjectBackend:
         self._turns = threading.Condition()
         self._under_way: dict[str, ObjectCommit] = {}
         self._seen: BoundedCache[str, _Known] = BoundedCache(8192, 32 * 1024 * 1024)
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket, for code that works on single objects, as a repair does."""
+        return self._bucket
 
     def __str__(self) -> str:
         return self._bucket.url
@@ -174,9 +177,9 @@ class ObjectBackend:
     def check_notices(self) -> None:
         """Do nothing: there is nothing to install."""
 
-    def notices(self, call: StopSignal) -> Notices:
+    def notices(self, stop: StopSignal) -> Notices:
         """Return what only lets time pass: an object store tells of nothing."""
-        return _NoNotices(call)
+        return _NoNotices(stop)
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
@@ -220,7 +223,7 @@ class ObjectCommit:
     """
 
     def __init__(self, backend: ObjectBackend, user_id: str) -> None:
-        self.path = backend._url(user_id)
+        self.path: str = backend._url(user_id)
         self._backend = backend
         self._user_id = user_id
         self._known = _NOTHING
@@ -336,8 +339,8 @@ def is_tombstone(listed: Listed) -> bool:
 class _NoNotices:
     """Tells of nothing."""
 
-    def __init__(self, call: StopSignal) -> None:
-        self._call = call
+    def __init__(self, stop: StopSignal) -> None:
+        self._stop = stop
 
     def subscribe(self, users: Iterable[str]) -> bool:
         """Return False: there is nothing to be told."""
@@ -349,7 +352,7 @@ class _NoNotices:
 
     def wait(self, seconds: float) -> set[str]:
         """Let that time pass, unless it is called; no one is named."""
-        wait_for_call(self._call, seconds)
+        runtime.sleep_unless(self._stop.is_set, seconds)
         return set()
 
     def close(self) -> None:

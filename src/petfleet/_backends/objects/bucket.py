@@ -114,7 +114,7 @@ class Bucket:
             raise ValueError(f"url must be like s3://bucket/prefix, gs://... or az://..., not {url!r}")
         if set(rest) & set("?#%") or {".", ".."} & set(rest.split("/")):
             raise ValueError(f"url must have no '?', '#', '%' or '..' in it, or it would mean another: {url!r}")
-        self.url = url.rstrip("/")
+        self.url: str = url.rstrip("/")
         self._obstore = obstore
         given = dict(options)
         reads = {**_READ_RETRIES, **given.pop("retry_config", {})}

@@ -1,0 +1,1 @@
+"""What `petfleet check` finds and repairs: one file for each kind of finding."""

@@ -1,1 +1,0 @@
-"""What `petfleet check` finds and repairs, one file a kind."""
