@@ -205,7 +205,7 @@ def test_an_error_of_the_system(two_pets_root: Path, run: Callable[..., Done]) -
     """The message has the file and the system's text."""
     (two_pets_root / "eve").symlink_to(two_pets_root / "ada")
     assert run("show", "eve", "--root", two_pets_root, code=1).err == (
-        f"petfleet: {two_pets_root / 'eve'}: A symbolic link is not followed in the place of a user's directory\n"
+        f"petfleet: {two_pets_root / 'eve'}: A user's directory must not be a symbolic link\n"
     )
 
 

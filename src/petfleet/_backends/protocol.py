@@ -20,7 +20,7 @@ class Commit(Protocol):
     """
 
     path: str
-    """How log records and errors name the user's fleet."""
+    """How log records name the user's fleet."""
 
     def try_turn(self) -> bool:
         """Take the turn if it is free, without waiting; False if another commit has it."""
@@ -75,7 +75,6 @@ class StopSignal(Protocol):
 
     def is_set(self) -> bool:
         """Return whether to stop waiting."""
-        ...
 
 
 class Notices(Protocol):

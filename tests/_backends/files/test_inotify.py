@@ -66,7 +66,7 @@ async def test_what_the_system_refuses_is_found_by_looking(
         await shows(watch, "eve")
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == [
-        f"watching {store._backend} by looking now and then, since no changes are told: "
+        f"watching {store._backend} by polling, since the system tells of no changes: "
         "Too many open files (os error 24)"
     ]
 

@@ -141,7 +141,7 @@ def test_what_is_planted_at_temporary_names_does_not_stop_a_recovery(
     }
 
 
-LINKED = "A symbolic link is not followed in the place of a user's directory"
+LINKED = "A user's directory must not be a symbolic link"
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere", "user", "root/other"])

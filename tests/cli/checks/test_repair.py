@@ -240,7 +240,7 @@ def test_a_link_put_in_the_place_of_the_directory_is_not_followed(root: Path, mo
     (finding,) = found(root, repair=True)
     assert (finding.kind, finding.repaired) == ("unparsable", None)
     assert "; not repaired: " in finding.message
-    assert "A symbolic link is not followed in the place of a user's directory" in finding.message
+    assert "A user's directory must not be a symbolic link" in finding.message
     assert snapshot(root.parent) == before
 
 

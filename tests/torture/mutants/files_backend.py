@@ -178,8 +178,8 @@ MUTANTS: Final = (
     Mutant(
         "a recovery leaves alone what is being rewritten",
         "_backends/files/backend.py",
-        "        if state.error is not None:\n            # Not written by us.",
-        "        if False:\n            # Not written by us.",
+        "        if state.error is not None:\n            # Another program",
+        "        if False:\n            # Another program",
         "_backends/files/test_reader.py::test_a_recovery_leaves_a_file_alone_that_is_being_rewritten",
     ),
     Mutant(
@@ -213,8 +213,8 @@ MUTANTS: Final = (
     Mutant(
         "a dead deletion is made durable",
         "_backends/files/backend.py",
-        "                best_effort(disk.sync_directory, root)  # who removed",
-        "                pass  # who removed",
+        "                best_effort(disk.sync_directory, root)  # the process",
+        "                pass  # the process",
         "_backends/files/test_recovery.py::test_deleting_what_a_dead_deletion_left_is_durable",
     ),
     Mutant(

@@ -262,15 +262,15 @@ MUTANTS: Final = (
     Mutant(
         "a directory made again is armed again",
         "_backends/files/inotify.py",
-        "                self._trusted = False  # a",
+        "                self._valid = False  # a",
         "                pass  # a",
         "test_watch.py::test_a_directory_is_removed_and_made_again",
     ),
     Mutant(
         "without notices a watch goes on",
         "_backends/files/inotify.py",
-        "        except Exception as error:  # noqa: BLE001 - of",
-        "        except ZeroDivisionError as error:  # of",
+        "        except Exception as error:  # noqa: BLE001 - several",
+        "        except ZeroDivisionError as error:  # several",
         "_backends/files/test_inotify.py::test_what_the_system_refuses_is_found_by_looking",
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Fleets in files: one commit, top to bottom, in blocking code."""
+"""Fleets in files: one commit from begin to end, in blocking code."""
 
 from __future__ import annotations
 
@@ -22,29 +22,37 @@ from petfleet._util.log import best_effort
 
 
 class FileBackend:
-    """Fleets under one root directory. May be called from any thread, for one user from several at once."""
+    """Fleets under one root directory, as ``FleetStore(root)`` uses it.
 
-    peeks_at_once = 4  # more of them only take the interpreter from one another
-    snapshots_at_once = 1  # a look takes microseconds
+    Args:
+        root: an absolute path. The directory is created with the first fleet.
+    """
+
+    peeks_at_once = 4  # more threads only take the interpreter from one another
+    snapshots_at_once = 1  # a snapshot takes microseconds
     poll_seconds: float = 1.0
 
     def __init__(self, root: str) -> None:
         self._root = root
         self._reader = Reader()
-        # The users whose directories were swept of what a power cut left.
+        # The users whose directories were swept of what a power cut may have left.
         self._swept: BoundedCache[str, bool] = BoundedCache(2048, 1024 * 1024)
-        self._anchored: tuple[int, int] | None = None  # the root whose own name is known to be durable
+        self._anchored: tuple[int, int] | None = None  # device and inode of the root, once its name is durable
 
     def __str__(self) -> str:
         return self._root
 
-    # --- what the rooms above call -----------------------------------------------------------------------------------
+    # --- called by the store -----------------------------------------------------------------------------------------
 
     def begin(self, user_id: str, *, create: bool) -> FileCommit:
-        """Open the user's lock file, and return a try; ``create`` makes what is missing.
+        """Open the user's lock file, and return a try.
+
+        Args:
+            user_id: whose fleet.
+            create: whether to make the missing directories.
 
         Raises:
-            OvertakenError: someone is just removing the user's directory.
+            OvertakenError: another process is removing the user's directory.
             OSError, FleetFormatError: the lock file cannot be opened.
         """
         paths = UserPaths(self._root, user_id)
@@ -53,7 +61,7 @@ class FileBackend:
             return FileCommit(self, paths, self._open_lock(paths, create))
         except FileNotFoundError as error:
             if _is_below_dangling_link(paths.directory):
-                raise  # it will not come by waiting
+                raise  # trying again will not help
             raise OvertakenError from error
 
     def turn_path(self, user_id: str) -> str:
@@ -61,24 +69,24 @@ class FileBackend:
         return UserPaths(self._root, user_id).lock
 
     def holder(self, user_id: str) -> Holder | None:
-        """Return who holds the user's lock, as far as it can be told; None if no one does."""
+        """Return the process that holds the user's lock, as far as it is known; None if the lock is free."""
         return holder(self.turn_path(user_id))
 
     def peek(self, user_id: str) -> PetFleet | None:
-        """Return the fleet as its file is now, without the lock; None if there is none."""
+        """Return the fleet that its file holds now, without the lock; None if there is none."""
         return self._peek(user_id)[1].fleet
 
     def text(self, user_id: str) -> str | None:
-        """Return the text that the fleet's file holds now, without the lock; None if there is none."""
+        """Return the text that the fleet's file holds now, without the lock; None if there is no file."""
         stored, _ = self._peek(user_id)
         return None if stored is None or stored.data is None else stored.data.decode()
 
     def users(self, on_skipped: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
-        """Yield the ids that have a fleet, in no order.
+        """Yield the ids that have a fleet, in any order.
 
         Args:
-            on_skipped: called with the name of each directory that may hold a fleet but is no user, and the reason;
-                without it, a directory that cannot be read is a warning in the log.
+            on_skipped: called with the name of each directory that may hold a fleet but is left out, and the reason.
+                Without it, a directory that cannot be read is logged as a warning.
         """
         try:
             entries = disk.retry_eintr(os.scandir, self._root)
@@ -95,45 +103,45 @@ class FileBackend:
                         on_skipped(entry.name, error)
                     continue
                 except NotADirectoryError:
-                    continue  # not ours
+                    continue  # a file, so not a user's
                 except OSError as error:
                     if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
                         raise
                     if on_skipped is None:
                         log.warning("%s; left out of the users", error)
-                    elif entry.name != "lost+found":  # that of a mounted disk
+                    elif entry.name != "lost+found":  # every disk that is mounted as the root has one
                         on_skipped(entry.name, error)
                     continue
                 if found:
                     yield entry.name
 
     def snapshot(self, user_id: str, seen: object) -> Snapshot | None:
-        """Return the fleet as its file is now; None if its fingerprint is still ``seen``."""
-        # Before the read: what changes the file after that gives it another fingerprint.
+        """Return the fleet that its file holds now; None if its fingerprint equals ``seen``."""
+        # Taken before reading: a later change of the file gives it another fingerprint.
         fingerprint = reader.fingerprint(UserPaths(self._root, user_id))
         if fingerprint is not None and fingerprint == seen:
             return None
         return Snapshot(fingerprint, self.peek(user_id))
 
     def check_notices(self) -> None:
-        """Raise ModuleNotFoundError without watchfiles."""
-        # Not imported here: that takes 60 ms, which the thread has and the event loop has not.
+        """Raise ModuleNotFoundError if watchfiles is not installed."""
+        # Not imported here: that takes 60 ms, too long for the event loop. The watching thread does it.
         if importlib.util.find_spec("watchfiles") is None:
             raise ModuleNotFoundError("store.watch needs watchfiles: pip install 'petfleet[watch]'", name="watchfiles")
 
     def notices(self, stop: StopSignal) -> Notices:
-        """Return what the operating system tells of changes."""
+        """Return the notices of the operating system."""
         return inotify.Notices(self._root, stop)
 
     def _peek(self, user_id: str) -> tuple[disk.Stored | None, State]:
         paths = UserPaths(self._root, user_id)
         disk.refuse_link(paths.directory)
         stored, state = self._reader.read(paths)
-        state.readable()  # raises what keeps it from being a fleet
+        state.readable()  # raises FleetFormatError if the file is no fleet
         return stored, state
 
     def _open_lock(self, paths: UserPaths, create: bool) -> UserLock | None:
-        """Open the user's lock file; None if nothing is there to be locked."""
+        """Open the user's lock file; None if there is nothing to lock."""
         try:
             return UserLock(paths.lock, create=False)
         except FileNotFoundError:
@@ -143,10 +151,10 @@ class FileBackend:
             try:
                 made = disk.make_directories(paths.directory)
             except BaseException:
-                self._anchored = None  # as below: it may have come as far as the root
+                self._anchored = None  # as below: the root may have been made before the error
                 raise
             if made > 1:
-                self._anchored = None  # a root made again may have the number of the one before
+                self._anchored = None  # a root that is made again may get the same inode
         elif not disk.exists(paths.fleet):
             return None
         lock = UserLock(paths.lock, create=True)
@@ -155,7 +163,7 @@ class FileBackend:
 
 
 class FileCommit:
-    """One try at one user's file. Without a lock it finds no fleet, or is overtaken."""
+    """One try at one user's file. A try without a lock finds no fleet, or is overtaken."""
 
     def __init__(self, backend: FileBackend, paths: UserPaths, lock: UserLock | None) -> None:
         self.path: str = paths.fleet
@@ -165,11 +173,12 @@ class FileCommit:
         self._stored: disk.Stored | None = None
 
     def try_turn(self) -> bool:
-        """Take the lock if it is free, on the one descriptor: opening the file for each try costs ten times as much."""
+        """Take the lock if it is free."""
+        # On the one descriptor: opening the file again for each try costs ten times as much.
         return self._lock is None or self._lock.try_acquire()
 
     def wait_turn(self) -> None:
-        """Wait for the lock in the kernel, which hands it on in the order of asking."""
+        """Wait for the lock in the kernel, which grants it in the order of asking."""
         assert self._lock is not None
         self._lock.acquire()
 
@@ -179,26 +188,26 @@ class FileCommit:
             self._lock.close()
 
     def read(self) -> State:
-        """Read the fleet file, and make sure that what was read is on disk."""
+        """Read the fleet file, and make its content durable."""
         try:
             return self._read_nothing() if self._lock is None else self._read_locked(self._lock)
         except (FileNotFoundError, OvertakenError) as error:
             raise self._overtaken() from error
 
     def confirm(self, before: State) -> State:
-        """Remember and return what was read, which is durable. Of a user who has no fleet, leave nothing."""
+        """Remember and return what was read, which is durable. If the user has no fleet, leave nothing of the user."""
         if not before.absent:
             self._backend._reader.remember(self._paths, self._stored and self._stored.data, before)
         elif self._lock is None:
-            # Of a first write, a power cut may leave the temporary file without the lock file. (Should it be that of a
-            # writer who has made both just now, its rename fails, and it starts over.)
+            # A power cut during a first write may leave the temporary file without the lock file. (If a living writer
+            # has just made both, its rename fails, and it starts over.)
             best_effort(disk.sweep, self._paths.fleet)
         else:
             self._leave_nothing(sync=False)
         return before
 
     def write(self, before: State, after: State) -> None:
-        """Put a new file in the place of the one that was read, or remove it."""
+        """Replace the file that was read by a new one, or remove it."""
         try:
             if self._lock is None:
                 self._write_nothing(after)
@@ -210,8 +219,8 @@ class FileCommit:
             raise self._overtaken() from error
 
     def _overtaken(self) -> OvertakenError:
-        """The directory may vanish between any two steps."""
-        # Its temporary file is still in the directory, if that was away when the file was to be removed.
+        """Return the error of a try whose directory has vanished: that may happen between any two steps."""
+        # The temporary file is still in the directory if that was moved away when the file should have been removed.
         self._backend._swept.forget(self._paths.user_id)
         return OvertakenError()
 
@@ -237,20 +246,20 @@ class FileCommit:
             self._backend._reader.remember(self._paths, data, after)
 
     def _read_nothing(self) -> State:
-        """Look again whether there is nothing: calls that have arrived since are answered by it too."""
+        """Check again that there is no fleet: this also answers calls that have arrived since."""
         if disk.exists(self._paths.fleet) or disk.exists(self._paths.lock):
             raise OvertakenError
         return ABSENT
 
     def _write_nothing(self, after: State) -> None:
-        """Leave nothing of a user who has neither fleet nor lock file: a dead writer may have left the directory."""
+        """Leave nothing of a user without fleet and lock file: a dead writer may have left the directory."""
         paths, root = self._paths, self._backend._root
         if not after.absent:
             raise OvertakenError  # the next try makes the directory first
         if not disk.exists(paths.directory):
             best_effort(disk.sweep, paths.fleet)
             if disk.exists(root):
-                best_effort(disk.sync_directory, root)  # who removed the directory may have died before that
+                best_effort(disk.sync_directory, root)  # the process that removed the directory may not have
             return
         self._lock = UserLock(paths.lock, create=True)
         if not self._lock.try_acquire() or not self._lock.is_at_path() or disk.exists(paths.fleet):
@@ -266,28 +275,28 @@ class FileCommit:
         if marker is None and stored is None and lock.fresh:
             return stored, state
         if marker is None or marker.state == "clean":
-            # Someone wrote, or removed, the file or the marker without our lock.
+            # Another program has written or removed the file or the marker without our lock.
             self._sync_foreign(lock, stored)
             return stored, state
         if state.error is not None:
-            # Not written by us. Were it written anew, what its writer has yet to write would go into the file that was
-            # replaced. The marker stays: what could not be synced is not synced by trying again.
+            # Another program's file, perhaps half written. If we replaced it by a copy, the rest would go to the old
+            # file and be lost. The marker stays: data whose sync failed is not made durable by syncing again.
             best_effort(disk.sweep, paths.fleet)
             return stored, state
-        # A writer died, or could not sync. A failed sync may have dropped the data and would not fail again, so
-        # nothing but writing the same bytes anew makes them durable.
+        # A writer died, or a sync failed. A failed sync may have dropped the data, and the next sync would not fail.
+        # Only writing the same bytes to a new file makes them durable.
         log.warning("%s: recovering after %s did not finish writing", paths.fleet, marker.note)
         disk.sweep(paths.fleet)
         self._stored = stored
         written = self._write(lock, None if stored is None else stored.data, confirmed=False)
         stored, state = reader.read(paths)
         if identity(stored) != written:
-            raise OvertakenError  # what stands there now is not what was synced
+            raise OvertakenError  # another program has replaced the file that was synced
         return stored, state
 
     def _sync_foreign(self, lock: UserLock, stored: disk.Stored | None) -> None:
         paths = self._paths
-        best_effort(disk.sweep, paths.fleet)  # others may have emptied the marker of a writer that died
+        best_effort(disk.sweep, paths.fleet)  # another program may have emptied the marker of a writer that died
         try:
             if stored is not None:
                 disk.sync_file(paths.fleet)
@@ -298,14 +307,17 @@ class FileCommit:
         except FileNotFoundError:
             raise
         except OSError:
-            best_effort(lock.mark_writing)  # so that the next holder writes it anew
+            best_effort(lock.mark_writing)  # so that the next holder of the lock writes the file anew
             raise
         best_effort(lock.mark_clean, identity(stored))
 
     def _write(self, lock: UserLock, data: bytes | None, *, confirmed: bool) -> str:
-        """Put ``data`` durably in the place of what was read (None removes it), and return the identity of the outcome.
+        """Replace the file that was read durably, and return the identity of the new one.
 
-        ``confirmed`` says that what was read is durable.
+        Args:
+            lock: held for the user.
+            data: what to write; None removes the file.
+            confirmed: whether the file that was read is durable.
         """
         paths, stored = self._paths, self._stored
         directory = disk.Directory(paths.directory)
@@ -321,10 +333,10 @@ class FileCommit:
                 if data is not None:
                     disk.rename(temporary, paths.fleet)
                 elif stored is not None:
-                    os.unlink(paths.fleet)  # an error if it is away by now: it may come back
+                    os.unlink(paths.fleet)  # must fail if the file was moved away: it may come back
             except BaseException:
-                # The old file stands. Unless it was durable and nothing is left beside it, the marker stays too, for
-                # the next holder to recover.
+                # The old file is still there. If it was not durable, or a temporary file is left beside it, the marker
+                # stays too, and the next holder of the lock recovers.
                 if best_effort(disk.remove, temporary) and confirmed:
                     best_effort(lock.mark_clean, identity(stored))
                 raise
@@ -333,9 +345,9 @@ class FileCommit:
                 if stored is None or not confirmed:
                     self._sync_above()
             except Exception as error:
-                # The marker stays, so that the next holder writes the same bytes again.
+                # The marker stays, so that the next holder of the lock writes the same bytes again.
                 if not confirmed:
-                    raise  # in a recovery: nothing of the calls has been tried yet
+                    raise  # this is a recovery: no change of the waiting calls was tried yet
                 raise UnconfirmedCommitError(paths.fleet) from error
             best_effort(lock.mark_clean, outcome)
             return outcome
@@ -343,24 +355,24 @@ class FileCommit:
             best_effort(directory.close)
 
     def _sync_above(self) -> None:
-        """Make the user's directory durable in the root, and, once, the root in what is above it."""
+        """Make the name of the user's directory durable, and once also the names of the root and its ancestors."""
         backend = self._backend
         try:
             disk.sync_directory(backend._root)
             status = os.stat(backend._root)
             root = (status.st_dev, status.st_ino)
             if backend._anchored != root:
-                # All of them, whoever made them: another thread may have made one and not yet synced it.
+                # Every ancestor, whoever created it: another thread may have made one and not yet synced it.
                 above = backend._root
                 while above != os.path.dirname(above):
                     above = os.path.dirname(above)
                     _sync_ancestor(above)
                 backend._anchored = root
         except FileNotFoundError:
-            pass  # someone has moved the root or removed it; which names are durable now is up to them
+            pass  # another program has moved or removed the root, and must sync what it did itself
 
     def _leave_nothing(self, *, sync: bool) -> None:
-        """Remove what is left of a user without a fleet, except for files that are not ours."""
+        """Remove what is left of a user without a fleet, except for files of other programs."""
         paths = self._paths
         self._backend._reader.forget(paths)
         best_effort(disk.sweep, paths.fleet)
@@ -369,7 +381,7 @@ class FileCommit:
 
 
 def _is_below_dangling_link(path: str) -> bool:
-    """Return whether nothing can be made at that path, since a link above it leads nowhere."""
+    """Return whether a link above the path leads nowhere, so that nothing can be made at the path."""
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     return not os.path.exists(path)
@@ -379,6 +391,6 @@ def _sync_ancestor(path: str) -> None:
     try:
         disk.sync_directory(path)
     except OSError as error:
-        # Where we may not look, or where there is no such call, no one could do more.
+        # Ancestors that we may not open, and file systems that cannot sync directories: nothing more can be done.
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOTSUP, errno.ENOSYS):
             raise

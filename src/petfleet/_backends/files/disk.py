@@ -1,4 +1,4 @@
-"""Durable files inside one directory: read, replace, remove, sync. Blocking, and ignorant of what the files hold."""
+"""Durable files inside one directory: read, replace, remove, sync. Knows nothing about what the files hold."""
 
 from __future__ import annotations
 
@@ -38,9 +38,12 @@ _RENAME_SECONDS = 1.0  # how long a refused rename is retried on Windows
 
 
 class Stored(NamedTuple):
-    """A file as it was read; ``data`` is None where it was larger than asked for.
+    """A file as it was read.
 
-    ``settled`` says that whatever wrote it after that has left another time of change.
+    Attributes:
+        data: its content; None if it was larger than asked for.
+        status: its status before the read.
+        settled: whether every later write leaves another time of change.
     """
 
     data: bytes | None
@@ -51,24 +54,24 @@ class Stored(NamedTuple):
 def identity(status: os.stat_result, data: bytes | None) -> str:
     """Return what tells one written content from another.
 
-    Unlike ctime, a rename leaves all of it alone. Times alone do not tell: before Linux 6.13 they stand still for
+    Holds no ctime, which a rename changes. Times alone are not enough: before Linux 6.13 they stand still for
     milliseconds.
     """
     return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{zlib.crc32(data or b''):08x}"
 
 
 def open_regular(path: str, flags: int, mode: int = 0o600) -> tuple[int, os.stat_result]:
-    """Open a regular file, never following a link and never waiting for a pipe's other end.
+    """Open a regular file; never follow a link, and never wait for the other end of a pipe.
 
     Raises:
-        FleetFormatError: something else stands there.
+        FleetFormatError: it is no regular file.
     """
     try:
         fd = _open(path, flags | _NO_FOLLOW | _NO_BLOCK | _BINARY, mode)
     except FileNotFoundError:
         raise
     except OSError as error:
-        # A link, a directory or a socket is refused with an errno of its own; none says what stands there.
+        # The system refuses a link, a directory or a socket with one of these; none names the kind.
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             _refuse_irregular(path, os.lstat(path))
         raise
@@ -84,13 +87,13 @@ def open_regular(path: str, flags: int, mode: int = 0o600) -> tuple[int, os.stat
 
 def _open(path: str, flags: int, mode: int) -> int:
     try:
-        # Noting the time of each first read after a write is a write too, and waits for a journal that is being
-        # written: beside other writers it took as long as a third of an fsync.
+        # Without this the first read after a write updates the time of access. That is a write, which waits for the
+        # journal: beside other writers it took a third of the time of an fsync.
         return os.open(path, flags | _NO_ATIME, mode)
     except PermissionError as error:
         if error.errno != errno.EPERM:
             raise
-        return os.open(path, flags, mode)  # another account's file
+        return os.open(path, flags, mode)  # the file belongs to another account
 
 
 def _refuse_irregular(path: str, status: os.stat_result) -> None:
@@ -117,8 +120,8 @@ def read(path: str, most_bytes: int) -> Stored | None:
 
 
 def settled(status: os.stat_result) -> bool:
-    """Return whether whatever writes that file from now on leaves another time of change."""
-    # On Windows it is the time of its creation.
+    """Return whether every write from now on leaves another time of change."""
+    # On Windows st_ctime is the time of creation.
     return not _WINDOWS and time.time() - status.st_ctime > _COARSEST_TIME
 
 
@@ -126,7 +129,7 @@ def _read_all(fd: int, size: int, most_bytes: int) -> bytes | None:
     if size > most_bytes:
         return None
     data = os.read(fd, size + 1)
-    # A read may return less than there is; one byte more was asked for, so that only a grown file returns more.
+    # A read may return less than there is. It asks for one byte more, so that it notices a file that has grown.
     while len(data) != size and (more := os.read(fd, most_bytes + 1 - len(data))):
         data += more
         if len(data) > most_bytes:
@@ -134,16 +137,16 @@ def _read_all(fd: int, size: int, most_bytes: int) -> bytes | None:
     return data
 
 
-def read_some(fd: int, most: int) -> bytes:
-    """Return what comes next in a file, ``most`` bytes unless it ends before: a read may return less than there is."""
-    data = os.read(fd, most)
-    while 0 < len(data) < most and (more := os.read(fd, most - len(data))):
+def read_some(fd: int, size: int) -> bytes:
+    """Return the next ``size`` bytes of a file, fewer only at its end: one read may return less than there is."""
+    data = os.read(fd, size)
+    while 0 < len(data) < size and (more := os.read(fd, size - len(data))):
         data += more
     return data
 
 
 def exists(path: str) -> bool:
-    """Return whether anything has that name; an error that leaves it open is raised."""
+    """Return whether anything has that name; raise an error that does not tell."""
     try:
         os.lstat(path)
     except FileNotFoundError:
@@ -152,7 +155,7 @@ def exists(path: str) -> bool:
 
 
 def unchanged(path: str, before: Stored | None) -> bool:
-    """Return whether the name still means the file that was read, unwritten since; None: still means nothing."""
+    """Return whether the file is still the one that was read, with no write since; for None, whether it is missing."""
     if before is None:
         return not exists(path)
     if before.settled:
@@ -172,28 +175,31 @@ def _same(one: os.stat_result, other: os.stat_result) -> bool:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of ``data``: a write may take less than it was given."""
+    """Write all of ``data``: one write may take only a part."""
     while (taken := os.write(fd, data)) < len(data):
         data = data[taken:]
 
 
 def temporary_name(path: str) -> str:
-    """Return a name beside ``path`` that no one else uses, and that :func:`sweep` knows."""
+    """Return an unused name beside ``path``, which :func:`sweep` recognises."""
     directory, _, name = path.rpartition(os.sep)
-    # Never a fixed name: after a split lock two writers would write into and rename the same file.
+    # Not a fixed name: after a split lock, two writers would write the same file, and rename it.
     return f"{directory}{os.sep}.{name}.{secrets.token_hex(8)}.tmp"
 
 
 def write_new(path: str, data: bytes, like: os.stat_result | None) -> str:
-    """Write ``data`` durably into a file that must not exist yet, and return its identity.
+    """Write ``data`` durably into a new file, and return its identity.
 
-    It gets the mode (and, for root, the owner) of ``like``, or 0600 (and the directory's owner). Its name is not
-    durable, and on an error it is left behind.
+    The file gets the mode of ``like``, without that 0600. If root makes it, it also gets the owner of ``like``, without
+    that the directory's. Its name is not durable. An error leaves the file behind.
+
+    Raises:
+        FileExistsError: the file exists.
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY, 0o600)
     try:
         made = stat.S_IMODE(os.fstat(fd).st_mode)
-        # An umask may have taken even the owner's rights. (No more is asked for: some mounts have one mode for all.)
+        # An umask may take even the owner's rights. (Compared before chmod: some mounts have one mode for all files.)
         mode = made | 0o600 if like is None else stat.S_IMODE(like.st_mode)
         if made != mode:
             os.chmod(path if _WINDOWS else fd, mode)
@@ -209,17 +215,17 @@ def write_new(path: str, data: bytes, like: os.stat_result | None) -> str:
 
 
 def match_owner(target: int | str, like: os.stat_result | str) -> None:
-    """Give a file that root makes in another account's place to that account; nothing for anyone but root."""
+    """If root has made a file, give it to the account that owns ``like`` (a status or a path)."""
     if _WINDOWS or os.geteuid() != 0:
         return
     owner = os.stat(like) if isinstance(like, str) else like
     if (owner.st_uid, owner.st_gid) != (0, 0):
-        # Never through a link: that account may have put one in the place of what was made.
+        # Never through a link: that account may have put one there meanwhile.
         os.chown(target, owner.st_uid, owner.st_gid, follow_symlinks=isinstance(target, int))
 
 
 def rename(source: str, target: str) -> None:
-    """Rename a file over another; on Windows, try again for a bounded time while someone holds the target open."""
+    """Rename a file over another; on Windows, retry for a second while another program has the target open."""
     give_up = runtime.monotonic() + _RENAME_SECONDS
     while True:
         try:
@@ -231,7 +237,7 @@ def rename(source: str, target: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file if it is there."""
+    """Remove a file if it exists."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -239,7 +245,7 @@ def remove(path: str) -> None:
 
 
 def remove_directory(path: str) -> None:
-    """Remove a directory if it is there and empty."""
+    """Remove a directory if it exists and is empty."""
     try:
         os.rmdir(path)
     except FileNotFoundError:
@@ -250,12 +256,12 @@ def remove_directory(path: str) -> None:
 
 
 def is_temporary(entry: str, name: str) -> bool:
-    """Return whether an entry of a directory is named like a temporary file of writers of ``name``."""
+    """Return whether a directory entry has the name of a temporary file of ``name``."""
     return entry.startswith(f".{name}.") and _TEMPORARY.fullmatch(entry) is not None
 
 
 def sweep(path: str) -> None:
-    """Remove the temporary files of writers of ``path`` that did not live to rename them, if there is its directory."""
+    """Remove the temporary files that dead writers of ``path`` have left. Its directory may be missing."""
     directory, name = os.path.split(path)
     try:
         entries = retry_eintr(os.listdir, directory)
@@ -269,24 +275,24 @@ def sweep(path: str) -> None:
                 pass  # not ours
 
 
-def retry_eintr(look: Callable[[str], T], path: str) -> T:
-    """Return what looking into a directory gives; the interpreter itself tries other calls again, but not these."""
+def retry_eintr(list_directory: Callable[[str], T], path: str) -> T:
+    """Call ``os.listdir`` or ``os.scandir``, again if a signal interrupts it: unlike other calls, Python does not."""
     while True:
         try:
-            return look(path)
+            return list_directory(path)
         except InterruptedError:
             pass
 
 
 def make_directories(path: str) -> int:
-    """Make a directory and what is missing above it, mode 0700, and return how many that were. None is synced."""
+    """Make a directory and the missing ones above it, with mode 0700, and return how many were made. Syncs none."""
     try:
         return _make_directory(path)
     except FileNotFoundError:
         parent = os.path.dirname(path)
         if parent == path:
             raise
-        # Not by calling itself again for path: that would never end below a dangling link.
+        # Not make_directories(path) again: below a dangling link that would never end.
         return make_directories(parent) + _make_directory(path)
 
 
@@ -295,25 +301,25 @@ def _make_directory(path: str) -> int:
         os.mkdir(path, 0o700)
     except FileExistsError:
         return 0
-    refuse_link(path)  # that another account has put there since
-    if os.lstat(path).st_mode & 0o700 != 0o700:  # by such an umask nothing could be made in it
+    refuse_link(path)  # another account may have put one there since
+    if os.lstat(path).st_mode & 0o700 != 0o700:  # the umask has taken rights of the owner, who could make no file in it
         os.chmod(path, 0o700)
     match_owner(path, os.path.dirname(path))
     return 1
 
 
 def refuse_link(path: str) -> None:
-    """Raise an OSError if a symbolic link stands where a directory of ours should be, or is to be made."""
+    """Raise an OSError if the path of a user's directory is a symbolic link."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         return
     if stat.S_ISLNK(status.st_mode):
-        raise OSError(errno.ELOOP, "A symbolic link is not followed in the place of a user's directory", path)
+        raise OSError(errno.ELOOP, "A user's directory must not be a symbolic link", path)
 
 
 class Directory:
-    """An open directory, to sync it even after someone has moved it."""
+    """An open directory, which can be synced even after it was moved."""
 
     __slots__ = ("_fd", "_path")
 
@@ -322,7 +328,7 @@ class Directory:
         self._fd = -1 if _WINDOWS else os.open(path, os.O_RDONLY | _DIRECTORY)
 
     def sync(self) -> None:
-        """Make the names in it durable. Windows has no call for that."""
+        """Make the names in the directory durable. Windows has no call for that."""
         if self._fd >= 0:
             try:
                 _sync(self._fd)
@@ -331,7 +337,7 @@ class Directory:
                 raise
 
     def close(self) -> None:
-        """Close it."""
+        """Close the directory."""
         if self._fd >= 0:
             close(self._fd, self._path)
 
@@ -346,7 +352,7 @@ def sync_directory(path: str) -> None:
 
 
 def sync_file(path: str) -> None:
-    """Make a file's content durable, whoever wrote it."""
+    """Make a file's content durable, whichever program wrote it."""
     fd, _ = open_regular(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         _sync(fd)
@@ -374,13 +380,13 @@ def close(fd: int, path: str) -> None:
     try:
         os.close(fd)
     except InterruptedError:
-        pass  # closed all the same: Linux closes first, and to close it again might hit another thread's file
+        pass  # it is closed: Linux closes first, and a second close could hit another thread's file
     except OSError as error:
         set_filename(error, path)
         raise
 
 
 def set_filename(error: BaseException, path: str) -> None:
-    """Put the file's name into the system's error of a call on a descriptor, which has none, or a number for one."""
+    """Give an error of a call on a descriptor the name of the file: it has none, or the descriptor's number."""
     if isinstance(error, OSError) and not isinstance(error.filename, str):
         error.filename = path

@@ -1,4 +1,4 @@
-"""What the operating system tells of changes in the directories of watched users, as far as it does. Blocking."""
+"""Notices of changes in the directories of watched users, from the operating system."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from petfleet._util import log, runtime
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
 
-_STEP_MS: Final = 20  # how often it looks whether something was told: each look takes the interpreter for a moment
-_BURST_MS: Final = 60  # how long what is told in a row is gathered at most
-_MAX_TRIES: Final = 3  # to arm while directories come and go
+_STEP_MS: Final = 20  # between two checks for events: each check holds the interpreter for a moment
+_BURST_MS: Final = 60  # how long events in a row are gathered at most
+_MAX_TRIES: Final = 3  # of subscribing while directories come and go
 
 
 class Notices:
-    """Tells of whom something was changed. It may miss some, or all: to be sure, look now and then.
+    """Tells whose files have changed, for one thread. It may miss changes: the store polls besides.
 
-    For one thread. It never raises for what the operating system refuses; that is one warning in the log.
+    Never raises if the operating system refuses to watch: it logs one warning, and tells nothing from then on.
 
     Args:
         root: the directory of all fleets; it need not exist.
@@ -34,77 +34,78 @@ class Notices:
         self._root = root
         self._stop = stop
         self._notify: RustNotify | None = None
-        self._armed: dict[str, tuple[int, int]] | None = None  # each directory that is watched, and which one it is
-        self._users: dict[str, str] = {}  # the users' directories, whether they exist or not
+        self._subscribed: dict[str, tuple[int, int]] | None = None  # each watched path, with device and inode
+        self._users: dict[str, str] = {}  # the users by directory, whether it exists or not
         self._anchor = ""  # the root, or the nearest directory above it that exists
-        self._trusted = False
+        self._valid = False  # whether what is subscribed is still what should be
         self._warned = False
 
     def subscribe(self, users: Iterable[str]) -> bool:
-        """Have changes told of these users from now on; True if what was changed before it returned may be untold."""
+        """Tell of changes of these users from now on; True if changes made before this returned may go untold."""
         self._users = {UserPaths(self._root, user).directory: user for user in users}
         wanted = self._directories()
-        if self._trusted and wanted == self._armed:
+        if self._valid and wanted == self._subscribed:
             return False
         for _ in range(_MAX_TRIES):
-            self._arm(wanted)
+            self._subscribe(wanted)
             before, wanted = wanted, self._directories()
             if before == wanted:
-                break  # else one was made just before its parent was armed
+                break  # otherwise a directory was made just before its parent was watched
         return True
 
     def invalidate(self) -> bool:
-        """Arm anew the next time, whatever is armed: something was not told."""
-        self._trusted = False
+        """Subscribe anew the next time, since a change went untold."""
+        self._valid = False
         return True
 
     def wait(self, seconds: float) -> set[str] | None:
-        """Wait until something is told, at most so long.
+        """Wait until a file has changed, for at most that time, or until the signal to stop is set.
 
         Returns:
-            The users of whom something was changed; None if it may be anyone, or the time is over, or it was stopped.
+            The users whose files may have changed; None for all of them, and if nothing was told.
         """
         if self._notify is not None:
             try:
-                # Not back too early; and 0 would be for ever.
-                told = self._notify.watch(_BURST_MS, _STEP_MS, max(1, math.ceil(seconds * 1000)), self._stop)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the looks go on
+                # Rounded up, so that it does not return early; 0 would wait for ever.
+                events = self._notify.watch(_BURST_MS, _STEP_MS, max(1, math.ceil(seconds * 1000)), self._stop)
+            except Exception as error:  # noqa: BLE001 - whatever it is, polling goes on
                 self._refused(error)
             else:
-                return self._meant(path for _, path in told) if isinstance(told, set) else None
+                return self._users_of(path for _, path in events) if isinstance(events, set) else None
         runtime.sleep_unless(self._stop.is_set, seconds)
         return None
 
     def close(self) -> None:
-        """End it; its descriptors are closed soon after."""
+        """Stop watching; the descriptors are closed soon after."""
         if self._notify is not None:
             self._notify.close()
-        self._notify = self._armed = None
+        self._notify = self._subscribed = None
 
-    def _arm(self, wanted: dict[str, tuple[int, int]]) -> None:
-        # Not watchfiles.watch(): it logs each change as INFO, and cannot be called back without arming anew.
+    def _subscribe(self, wanted: dict[str, tuple[int, int]]) -> None:
+        # Not watchfiles.watch(): it logs each change as INFO, and cannot be stopped without subscribing anew.
         from watchfiles._rust_notify import RustNotify
 
-        # First, so that there are never two: an account has 128 of them. What it still had to tell is looked at anyway.
+        # Before the next one is made: an account has only 128 inotify instances. The caller takes a snapshot of all
+        # users after this, so the events that are dropped here are not missed.
         self.close()
         try:
-            # Not recursive: it would watch all users.
+            # Not recursive: that would watch every user's directory.
             self._notify = RustNotify(list(wanted), False, False, 0, False, True)
-        except Exception as error:  # noqa: BLE001 - of several kinds, when the system's limits are reached
+        except Exception as error:  # noqa: BLE001 - several kinds of errors mean that a limit is reached
             self._refused(error)
         else:
-            self._armed = wanted
-            self._trusted = True
+            self._subscribed = wanted
+            self._valid = True
             self._warned = False
 
     def _refused(self, error: Exception) -> None:
         self.close()
         if not self._warned:
-            log.warning("watching %s by looking now and then, since no changes are told: %s", self._root, error)
+            log.warning("watching %s by polling, since the system tells of no changes: %s", self._root, error)
             self._warned = True
 
     def _directories(self) -> dict[str, tuple[int, int]]:
-        """Return what is to be armed: each path that is a directory now, and which one that is."""
+        """Return each directory to watch that exists now, with its device and inode."""
         self._anchor = self._root
         while (anchor := _directory(self._anchor, follow=True)) is None and self._anchor != os.path.dirname(
             self._anchor
@@ -117,21 +118,21 @@ class Notices:
                     found[path] = directory
         return found
 
-    def _meant(self, paths: Iterable[str]) -> set[str] | None:
-        """Return whose files these paths are; None if one of them is a directory, or nothing that is known."""
+    def _users_of(self, paths: Iterable[str]) -> set[str] | None:
+        """Return the users whose files these are; None if one is a watched directory, or cannot be attributed."""
         users = set()
         for path in paths:
             parent = os.path.dirname(path)
             if parent in self._users:
                 users.add(self._users[parent])
             elif parent != self._anchor or path in self._users or f"{self._root}{os.sep}".startswith(path + os.sep):
-                self._trusted = False  # a directory made again may have the number of the one before
+                self._valid = False  # a directory that is made again may get the same inode
                 return None
         return users
 
 
 def _directory(path: str, *, follow: bool) -> tuple[int, int] | None:
-    """Return which directory has that name; None if there is none, or it may not be looked at."""
+    """Return device and inode of a directory; None if there is none, or it is not accessible."""
     try:
         status = os.stat(path, follow_symlinks=follow)
     except OSError:

@@ -1,7 +1,7 @@
-"""One user's lock file: an OS lock on it, and in it a marker of how the last writer left.
+"""One user's lock file. It carries an OS lock, and its content is a marker that says how the last writer ended.
 
-The lock is the one that any ``filelock.FileLock`` (3.30 or newer) takes on the same path, so other programs can join
-in. Unlinking the file splits the lock; whoever takes it checks that the path still means the locked file.
+The lock is the same that ``filelock.FileLock`` (3.30 or newer) takes on this path, so other programs can take part.
+Unlinking the file splits the lock, so after locking it one must check that the path still leads to the locked file.
 """
 
 from __future__ import annotations
@@ -31,28 +31,39 @@ _KERNEL_LOCKS = "/proc/locks"
 
 
 class Marker(NamedTuple):
-    """How the last writer left: ``clean`` or ``writing``, with the identity of its file or its own description."""
+    """How the last writer ended.
+
+    Attributes:
+        state: ``clean`` or ``writing``.
+        note: the identity of the file that is clean, or a description of the writer.
+    """
 
     state: str
     note: str
 
 
 class UserLock:
-    """An open lock file; locked after :meth:`try_acquire` returned True. Close it in any case."""
+    """An open lock file, locked after :meth:`try_acquire` returned True. Always close it."""
 
     def __init__(self, path: str, *, create: bool, writable: bool = True) -> None:
-        """Open the lock file; FileNotFoundError if it is missing and not to be created, or its directory is.
+        """Open the lock file.
 
-        Without ``writable`` it can be locked on most file systems, but not marked.
+        Args:
+            path: of the lock file.
+            create: whether to create the file if it is missing.
+            writable: without this, the file can be locked on most file systems, but not marked.
+
+        Raises:
+            FileNotFoundError: the file is missing and ``create`` is False, or its directory is missing.
         """
         self.path = path
-        self.fresh = False  # whether its directory was made just now, so that nothing was ever in it
+        self.fresh = False  # whether its directory was just made, so that no fleet was ever in it
         self._held = False
-        self.status: os.stat_result  # of the file, when it was opened
+        self.status: os.stat_result  # when the file was opened
         self._fd, self.status = _open(path, create=create, writable=writable)
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free; an error if the file system has no such lock."""
+        """Take the lock if it is free. Raise an OSError if the file system has no such locks."""
         try:
             self._held = lock_descriptor(self._fd, blocking=False)
         except OSError as error:
@@ -61,19 +72,19 @@ class UserLock:
         return self._held
 
     def acquire(self) -> None:
-        """Wait for the lock for as long as it takes; the kernel hands it on in the order of asking."""
+        """Wait for the lock, however long that takes. The kernel grants it in the order of asking."""
         try:
             if fcntl is None:  # pragma: no cover (Windows has no such wait)
                 self._held = lock_descriptor(self._fd, poll_interval=0.01)
             else:
-                fcntl.flock(self._fd, fcntl.LOCK_EX)  # what lock_descriptor calls, which polls when it is to wait
+                fcntl.flock(self._fd, fcntl.LOCK_EX)  # as lock_descriptor does, but that polls when it waits
                 self._held = True
         except OSError as error:
             disk.set_filename(error, self.path)
             raise
 
     def is_at_path(self) -> bool:
-        """Return whether the path, followed from the root, still means this file."""
+        """Return whether the path still leads to this file."""
         try:
             there = os.lstat(self.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -81,7 +92,7 @@ class UserLock:
         return (there.st_ino, there.st_dev) == (self.status.st_ino, self.status.st_dev)
 
     def marker(self) -> Marker | None:
-        """Return the marker, or None where no petfleet has left one."""
+        """Return the marker; None if no petfleet has written one."""
         try:
             os.lseek(self._fd, _MARKER_AT, os.SEEK_SET)
             found = _MARKER.match(disk.read_some(self._fd, _MARKER_BYTES))
@@ -91,11 +102,11 @@ class UserLock:
         return Marker(found[1].decode(), found[2].decode(errors="replace")) if found else None
 
     def mark_writing(self) -> None:
-        """Say that a commit has begun. Not synced: after a power cut what is on the disk is durable anyway."""
+        """Mark that a commit has begun. Not synced: after a power cut, whatever can be read is durable anyway."""
         self._mark(f"writing pid {os.getpid()} on {platform.node()[:64]} since {time.time():.3f}")
 
     def mark_clean(self, identity: str) -> None:
-        """Say that everything is on disk: the file of that identity, and its name."""
+        """Mark that the file of that identity is on disk, and its name too."""
         self._mark(f"clean {identity}")
 
     def _mark(self, text: str) -> None:
@@ -107,10 +118,10 @@ class UserLock:
             raise
 
     def close(self) -> None:
-        """Release the lock, if it is held, and close the file."""
+        """Release the lock if it is held, and close the file."""
         try:
             if self._held:
-                # Closing is not enough: a child forked in between may still hold a copy of the descriptor.
+                # Closing is not enough: a forked child may have a copy of the descriptor.
                 unlock_descriptor(self._fd)
                 self._held = False
         except OSError as error:
@@ -121,7 +132,7 @@ class UserLock:
 
 
 def holder(path: str) -> Holder | None:
-    """Return who holds that lock file, as far as it can be told; None if no one does."""
+    """Return the process that holds the lock on that file, as far as it is known; None if the lock is free."""
     try:
         lock = UserLock(path, create=False)
         try:
@@ -133,16 +144,16 @@ def holder(path: str) -> Holder | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        return Holder(None)  # it only decorates an error message
+        return Holder(None)  # this only adds to an error message, so it must not fail
 
 
 def lock_timeout_error(path: str, waited: float) -> LockTimeoutError:
-    """Return the error of one who has waited in vain for that lock file, without a store."""
+    """Return the error for a lock file that was waited for in vain, without a store."""
     return LockTimeoutError(path, waited, *(holder(path) or Holder(None)))
 
 
 def _kernel_holder(status: os.stat_result) -> Holder | None:
-    """Return which process has the lock by the kernel's list."""
+    """Return the process that has the lock according to the kernel's list."""
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
     line = re.compile(rf"^\d+: FLOCK +\w+ +(READ|WRITE) +([1-9]\d*) +(\w+:\w+):{status.st_ino} ", re.MULTILINE)
     try:
@@ -151,7 +162,7 @@ def _kernel_holder(status: os.stat_result) -> Holder | None:
     except FileNotFoundError:  # not Linux
         return None
     for mode, pid, where in locks:
-        # Some file systems (btrfs, overlay) have another device there than stat tells.
+        # Some file systems (btrfs, overlay) have another device in the list than in stat.
         if where == device or _has_open(pid, status):
             name = f"pid {pid} on {platform.node()}"
             if not os.path.exists(f"/proc/{pid}"):
@@ -167,16 +178,16 @@ def _has_open(pid: str, status: os.stat_result) -> bool:
         with os.scandir(f"/proc/{pid}/fd") as descriptors:
             return any(os.path.samestat(descriptor.stat(), status) for descriptor in descriptors)
     except OSError:
-        return False  # it has ended, or is another account's
+        return False  # the process has ended, or belongs to another account
 
 
 def _writer(marker: Marker | None) -> str | None:
-    """Return who has said that a commit has begun, and not that it is over."""
+    """Return the writer that has marked the begin of a commit, but not its end."""
     return marker.note.partition(" since ")[0] if marker is not None and marker.state == "writing" else None
 
 
 class _Forks:
-    """Forks begun and ended, counted so that an open in between is noticed."""
+    """Counts forks begun and ended, so that an open during a fork is noticed."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -192,8 +203,8 @@ class _Forks:
         self._one_at_a_time.release()
 
     def after_in_child(self) -> None:
-        # Closed and not unlocked: the lock belongs to the open file that both share, so unlocking would free the
-        # parent's; and a copy kept open would hold it after the parent has died.
+        # Closed, not unlocked: parent and child share the open file, so unlocking here would release the parent's lock.
+        # Not left open: a copy here would hold the lock after the parent has died.
         for fd in _descriptors:
             os.close(fd)
         _descriptors.clear()
@@ -217,12 +228,12 @@ def _open(path: str, *, create: bool, writable: bool) -> tuple[int, os.stat_resu
         _descriptors.add(fd)
         if _forks.begun == forks:
             break
-        # A child may have got a copy before the number was noted, and would keep this lock alive: take another.
+        # A child may have got a copy before the number was noted, and would hold this lock: open the file again.
         _close(fd, path)
         time.sleep(0.0001)
     try:
         if create:
-            if status.st_size == 0 and status.st_mode & 0o600 != 0o600:  # made just now, by such an umask
+            if status.st_size == 0 and status.st_mode & 0o600 != 0o600:  # just made, and the umask has taken rights
                 os.chmod(fd, 0o600)
             disk.match_owner(fd, os.path.dirname(path))
     except BaseException as error:
@@ -233,6 +244,6 @@ def _open(path: str, *, create: bool, writable: bool) -> tuple[int, os.stat_resu
 
 
 def _close(fd: int, path: str) -> None:
-    # In this order: a child must never close a number that by then means another file.
+    # In this order: a child must never close a number that already means another file.
     _descriptors.discard(fd)
     disk.close(fd, path)

@@ -1,4 +1,4 @@
-"""Where a user's files are."""
+"""The paths of a user's files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOCK_FILE: Final = "fleet.toml.lock"
 
 
 def fleet_path(user_id: str, root: str | os.PathLike[str]) -> Path:
-    """Return the path of that user's fleet file, ``<root>/<user_id>/fleet.toml``, without looking at the disk.
+    """Return the path of that user's fleet file, ``<root>/<user_id>/fleet.toml``, without touching the disk.
 
     Raises:
         InvalidNameError: ``user_id`` may not name a directory.
@@ -21,7 +21,7 @@ def fleet_path(user_id: str, root: str | os.PathLike[str]) -> Path:
 
 
 class UserPaths:
-    """Where one user's files are."""
+    """The paths of one user's files."""
 
     __slots__ = ("directory", "fleet", "lock", "user_id")
 

@@ -1,4 +1,4 @@
-"""What a user's file holds, and what that means; a file that others may just be rewriting is read again."""
+"""Reading a user's fleet file. A file that another program may be rewriting in place is read again."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Final, NamedTuple, TypeAlias
 
 from petfleet._backends.files import disk
 from petfleet._backends.files.paths import UserPaths
-from petfleet._backends.state import ABSENT, State, parse_state
+from petfleet._backends.state import ABSENT, State, oversized_state, parse_state
 from petfleet._toml import limits
 from petfleet._util import runtime
 from petfleet._util.cache import BoundedCache
 
-# Seconds. The old program truncates the file and writes it in place: what cannot be parsed and is empty, or was written
-# to no longer ago than this, is read again for no longer than this.
+# Seconds. The old program truncates the file and writes it in place. So a file that is no fleet, and is empty or was
+# written to less than this ago, is read again, for at most this long.
 _TORN_SECONDS: Final = 0.1
 _TORN_PAUSE: Final = 0.002  # seconds between two of these reads
 
 
 class _Known(NamedTuple):
-    """The last bytes that a user's commit saw, and what they mean."""
+    """The bytes that the user's last commit left, and the state that they mean."""
 
     data: bytes | None
     state: State
@@ -30,29 +30,28 @@ Fingerprint: TypeAlias = tuple[int, ...]
 
 
 class Reader:
-    """Reads fleets, under the user's lock or without, and remembers the last ones."""
+    """Reads fleet files, with the user's lock or without, and keeps parsed states in a cache."""
 
     def __init__(self) -> None:
-        # Bytes are compared, so this cannot be stale.
+        # A cached state counts only if the file still holds the same bytes, so it cannot be stale.
         self._known: BoundedCache[str, _Known] = BoundedCache(1024, 8 * 1024 * 1024)
-        self._waited_for: BoundedCache[str, str] = BoundedCache(
-            2048, 1024 * 1024
-        )  # a user's file that stayed torn: its identity
+        # For each user whose file stayed torn, its identity.
+        self._waited_for: BoundedCache[str, str] = BoundedCache(2048, 1024 * 1024)
 
     def remember(self, paths: UserPaths, data: bytes | None, state: State) -> None:
-        """Keep what those bytes mean."""
-        # A fleet holds about three times the bytes of its text.
+        """Keep the state that those bytes mean."""
+        # A parsed fleet takes about three times the bytes of its text.
         self._known.put(paths.user_id, _Known(data, state), 4 * len(data or b""))
 
     def forget(self, paths: UserPaths) -> None:
-        """Keep nothing of that user."""
+        """Drop what is kept of that user."""
         self._known.forget(paths.user_id)
 
     def read(self, paths: UserPaths) -> tuple[disk.Stored | None, State]:
-        """Read the fleet file and say what it means; again, while it looks as if something were rewriting it."""
+        """Return the fleet file and its state; wait, for at most 0.1 s, while another program may be rewriting it."""
         give_up = runtime.monotonic() + _TORN_SECONDS
         while True:
-            # Of before the read: to be held up after it makes no file look old, and uses up no one's last try.
+            # Taken before reading, so that a later delay neither makes the file look old nor uses up the last retry.
             began, now = runtime.monotonic(), time.time()
             stored = disk.read(paths.fleet, limits.MAX_BYTES)
             state = self._state(paths, stored)
@@ -66,13 +65,13 @@ class Reader:
             time.sleep(_TORN_PAUSE)
 
     def _may_be_torn(self, paths: UserPaths, stored: disk.Stored, since: float) -> bool:
-        """Return whether a file that means no fleet may just be being rewritten, or was at that time."""
+        """Return whether another program may be rewriting a file that is no fleet, or was since that time."""
         if self._waited_for.get(paths.user_id) == identity(stored):
             return False
         if not stored.data:
-            return True  # however old it looks: a truncated file gets its size first, and its time up to 20 ms later
+            return True  # even if it looks old: a truncated file gets its size at once, its time up to 20 ms later
         try:
-            # Not by its time when it was opened: it may have been truncated between that and the read.
+            # Not the time that it had when it was opened: it may have been truncated between the open and the read.
             written = os.lstat(paths.fleet).st_mtime
         except FileNotFoundError:
             return True
@@ -82,13 +81,15 @@ class Reader:
         if stored is None:
             return ABSENT
         known = self._known.get(paths.user_id)
-        if known is not None and stored.data is not None and known.data == stored.data:
+        if stored.data is None:
+            return oversized_state(stored.status.st_size, paths.fleet)
+        if known is not None and known.data == stored.data:
             return known.state
-        return parse_state(stored.data, stored.status.st_size, paths.user_id, paths.fleet)
+        return parse_state(stored.data, paths.user_id, paths.fleet)
 
 
 def fingerprint(paths: UserPaths) -> Fingerprint | None:
-    """Return what tells a user's file from what it was, without reading it; None where only reading it does."""
+    """Return what differs whenever the user's file has changed, without reading it; None if only reading can tell."""
     found: Fingerprint = ()
     try:
         directory = os.lstat(paths.directory)
@@ -104,5 +105,5 @@ def fingerprint(paths: UserPaths) -> Fingerprint | None:
 
 
 def identity(stored: disk.Stored | None) -> str:
-    """Return what tells this content from any other, and from no file."""
+    """Return what tells this content from any other, and from a missing file."""
     return "none" if stored is None else disk.identity(stored.status, stored.data)

@@ -1,7 +1,7 @@
-"""Fleets in objects of a bucket: one commit by compare-and-swap, top to bottom, in blocking code.
+"""Fleets in objects of a bucket: one commit by compare-and-swap, from begin to end, in blocking code.
 
-There is no lock. A put names the version of the object that it is to replace, and the store refuses it if that is not
-there any more; then the same changes are applied to what is there now.
+There is no lock. A put names the version of the object that it replaces, and the object store refuses it if the object
+has another version by now. Then the same changes are applied to the new version.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from typing import Any, Final, NamedTuple
 
 from petfleet._backends.objects import lineage
@@ -24,8 +24,9 @@ from petfleet._backends.objects.bucket import (
     Version,
 )
 from petfleet._backends.objects.lineage import Lineage, Writer
+from petfleet._backends.polling import NoNotices
 from petfleet._backends.protocol import Holder, Notices, OvertakenError, Snapshot, StopSignal
-from petfleet._backends.state import ABSENT, State, parse_state
+from petfleet._backends.state import ABSENT, State, oversized_state, parse_state
 from petfleet._model.errors import InvalidNameError, UnconfirmedCommitError
 from petfleet._model.fleet import PetFleet
 from petfleet._model.names import FLEET_FILE, check_user_id, text
@@ -35,16 +36,16 @@ from petfleet._util.backoff import random_rest
 from petfleet._util.cache import BoundedCache
 from petfleet._util.fork import start_clean_in_child
 
-# What a deleted fleet leaves. Stores that delete on a condition are few, and obstore asks none of them; to delete
-# without one would drop what someone else has just committed.
-# Each is another one, and so has an ETag of its own: a put that was meant for an earlier one, and comes late, is
-# refused. It has fewer bytes than any fleet: who lists objects tells it without reading it.
+# The object that replaces a deleted fleet. Few object stores delete on a condition, and obstore never names one; a
+# deletion without a condition could drop what another writer has just committed.
+# Each tombstone is unique, and so is its ETag: a late put that was meant for an earlier one is refused. A tombstone has
+# fewer bytes than any fleet, so a listing tells it without reading it.
 TOMBSTONE: Final = re.compile(rb"#absent [0-9a-f]{9}\n")
 TOMBSTONE_BYTES: Final = 18
 
 
 class _Known(NamedTuple):
-    """An object as it was seen last, and what it means; ``version`` is None if there was none."""
+    """An object as it was last seen, and the state that it means; ``version`` is None if there was no object."""
 
     version: Version | None
     lineage: Lineage | None
@@ -57,42 +58,42 @@ _NOTHING: Final = _Known(None, None, ABSENT)
 class ObjectBackend:
     """Fleets in a bucket of an object store that has conditional writes, for ``FleetStore(ObjectBackend(url))``.
 
-    Each fleet is the object ``<prefix>/<user_id>/fleet.toml``, byte for byte what the file would hold; a fleet that was
-    deleted is an object that says so. Any number of processes on any number of machines may share a bucket.
+    Each fleet is the object ``<prefix>/<user_id>/fleet.toml``, which holds the same bytes as the file would. A deleted
+    fleet leaves a small object that says so. Any number of processes on any number of machines may share a bucket.
 
-    What a call returned, the store has acknowledged: how durable that is, is up to the store. ``lock_timeout`` of the
-    FleetStore bounds how long a call goes on trying against others; a request under way is not cut short (see
-    ``client_options``), and a put whose answer was lost is looked up for 10 s. S3 was tried with SeaweedFS; gs:// and
-    az:// go the same way by documentation of obstore.
+    When a call returns, the object store has acknowledged its change; how durable that is depends on the object store.
+    ``lock_timeout`` of the FleetStore limits how long a call tries again while other writers are first. It does not end
+    a request under way (see ``client_options``). If the response to a put is lost, petfleet checks for 10 s whether the
+    write happened. S3 was tested with SeaweedFS; gs:// and az:// work alike according to the documentation of obstore.
 
-    Not promised: anything about programs that write the objects without a condition; use in a process forked from one
-    that has used a bucket (OSError).
+    Not promised: anything about programs that write the objects without a condition. A process that was forked after
+    its parent used a bucket cannot use one (OSError).
 
     Args:
         url: ``s3://bucket/prefix``, ``gs://...`` or ``az://...``. The bucket must exist.
-        poll_seconds: how long after one look at a watched user the next one is taken: one request each.
-        options: for ``obstore.store.from_url``: credentials, region, endpoint and so on. ``retry_config`` holds for
-            reads; a put is never repeated by obstore. ``client_options`` has a timeout of 10 s a request if it names
-            none.
+        poll_seconds: seconds between two requests for a watched user.
+        options: for ``obstore.store.from_url``: credentials, region, endpoint and so on. ``retry_config`` is for reads
+            only: obstore never repeats a put. ``client_options`` has a timeout of 10 s for a request unless it names
+            another.
 
     Raises:
         ModuleNotFoundError: obstore is not installed (``pip install 'petfleet[objects]'``).
         TypeError, ValueError: the URL or an option is wrong.
     """
 
-    peeks_at_once = snapshots_at_once = 16  # each only waits for the network
-    _settle_seconds = 10.0  # how long a put whose answer was lost is looked up
+    peeks_at_once = snapshots_at_once = 16  # these threads only wait for the network
+    _settle_seconds = 10.0  # how long a put whose response was lost is looked up
 
     def __init__(self, url: str, *, poll_seconds: float = 1.0, **options: Any) -> None:
         if not poll_seconds > 0:
             raise ValueError(f"poll_seconds must be a number of seconds above 0, not {poll_seconds!r}")
         self._bucket = Bucket(text(url, "url"), options)
-        self.poll_seconds = poll_seconds
+        self.poll_seconds: float = poll_seconds
         self.start_clean()
         start_clean_in_child(self)
 
     def start_clean(self) -> None:
-        """Begin without what was seen: when made, and in a forked child, which is a writer of its own."""
+        """Start with an empty cache and a new writer: at first, and in a forked child, which is another writer."""
         self._writer = Writer()
         self._turns = threading.Condition()
         self._under_way: dict[str, ObjectCommit] = {}
@@ -100,7 +101,7 @@ class ObjectBackend:
 
     @property
     def bucket(self) -> Bucket:
-        """The bucket, for code that works on single objects, as a repair does."""
+        """The bucket, for code that works on single objects, such as a repair."""
         return self._bucket
 
     def __str__(self) -> str:
@@ -109,10 +110,10 @@ class ObjectBackend:
     def __repr__(self) -> str:
         return f"ObjectBackend({self._bucket.url!r})"
 
-    # --- what the rooms above call -----------------------------------------------------------------------------------
+    # --- called by the store -----------------------------------------------------------------------------------------
 
     def begin(self, user_id: str, *, create: bool) -> ObjectCommit:
-        """Return a try; nothing is asked of the store yet."""
+        """Return a try; this makes no request yet."""
         return ObjectCommit(self, user_id)
 
     def turn_path(self, user_id: str) -> str:
@@ -120,7 +121,7 @@ class ObjectBackend:
         return self._url(user_id)
 
     def holder(self, user_id: str) -> Holder:
-        """Return that others were first each time: no one holds anything between two tries."""
+        """Return the reason for a timeout: other writers were always first. Between two tries nobody has the turn."""
         return Holder(None, "since others were first each time: try again, or raise lock_timeout")
 
     def peek(self, user_id: str) -> PetFleet | None:
@@ -134,15 +135,15 @@ class ObjectBackend:
         return None if fleet is None or found is None or found.data is None else found.data.decode()
 
     def stored(self, user_id: str) -> tuple[Found | None, State]:
-        """Return a user's object as it is now, None if there is none, and what it means."""
+        """Return a user's object as it is now (None if there is none), and the state that it means."""
         found = self._bucket.get(_key(user_id), limits.MAX_BYTES)
         return found, self._known(user_id, found).state
 
     def users(self, on_skipped: Callable[[str, Exception], None] | None = None) -> Generator[str, None, None]:
-        """Yield the ids that have a fleet, in no order.
+        """Yield the ids that have a fleet, in any order.
 
         Args:
-            on_skipped: told of each name that has a fleet but cannot be a user's, and of why.
+            on_skipped: called with each name that has a fleet but is no valid user id, and the reason.
         """
         for name, listed in self.listed(on_skipped):
             if not is_tombstone(listed):
@@ -151,10 +152,10 @@ class ObjectBackend:
     def listed(
         self, on_skipped: Callable[[str, Exception], None] | None = None
     ) -> Generator[tuple[str, Listed], None, None]:
-        """Yield the ids that have an object, even one that says that there is no fleet.
+        """Yield the ids that have an object, tombstones included, with their listing.
 
         Args:
-            on_skipped: told of each name that has a fleet but cannot be a user's, and of why.
+            on_skipped: called with each name that has a fleet but is no valid user id, and the reason.
         """
         for listed in self._bucket.list():
             name, slash, file = listed.key.partition("/")
@@ -169,7 +170,7 @@ class ObjectBackend:
             yield name, listed
 
     def snapshot(self, user_id: str, seen: object) -> Snapshot | None:
-        """Return the fleet as it is now; None if its fingerprint is still ``seen``."""
+        """Return the fleet as it is now; None if its fingerprint equals ``seen``."""
         known = self._look(user_id)
         fingerprint = (known.version,)
         return None if fingerprint == seen else Snapshot(fingerprint, known.state.readable())
@@ -178,15 +179,14 @@ class ObjectBackend:
         """Do nothing: there is nothing to install."""
 
     def notices(self, stop: StopSignal) -> Notices:
-        """Return what only lets time pass: an object store tells of nothing."""
-        return _NoNotices(stop)
+        """Return notices that tell of nothing: an object store sends none."""
+        return NoNotices(stop)
 
-    # --- what is there -----------------------------------------------------------------------------------------------
+    # --- reading -----------------------------------------------------------------------------------------------------
 
     def _look(self, user_id: str) -> _Known:
-        """Return what is there now: the very same object if it is what was seen last."""
-        seen = self._seen.get(user_id)
-        return self._read(user_id, seen)
+        """Return what is stored now: the same object as the last time if nothing has changed."""
+        return self._read(user_id, self._seen.get(user_id))
 
     def _read(self, user_id: str, seen: _Known | None) -> _Known:
         try:
@@ -201,13 +201,16 @@ class ObjectBackend:
     def _known(self, user_id: str, found: Found | None) -> _Known:
         if found is None:
             return _NOTHING
-        state = ABSENT
-        if found.data is None or not TOMBSTONE.fullmatch(found.data):
-            state = parse_state(found.data, found.size, user_id, self._url(user_id))
+        if found.data is None:
+            state = oversized_state(found.size, self._url(user_id))
+        elif TOMBSTONE.fullmatch(found.data):
+            state = ABSENT
+        else:
+            state = parse_state(found.data, user_id, self._url(user_id))
         return _Known(found.version, Lineage.of(found.note), state)
 
     def _remember(self, user_id: str, known: _Known, size: int) -> _Known:
-        # A fleet holds about three times the bytes of its text.
+        # A parsed fleet takes about three times the bytes of its text.
         self._seen.put(user_id, known, 4 * size + 1024)
         return known
 
@@ -218,8 +221,8 @@ class ObjectBackend:
 class ObjectCommit:
     """One try at one user's object.
 
-    An object tells only the newest commit of each writer: of two at once that share a backend, one could not find what
-    it has done. So they take turns; against all others, the condition of the put decides.
+    Tries that share a backend take turns: an object names only the newest commit of each writer, so of two at once, one
+    could not find out whether its own happened. Against other writers, the condition of the put decides.
     """
 
     def __init__(self, backend: ObjectBackend, user_id: str) -> None:
@@ -230,12 +233,12 @@ class ObjectCommit:
         self._from_memory = False
 
     def try_turn(self) -> bool:
-        """Take the turn among those that share the backend."""
+        """Take the turn if no other try of this backend has it."""
         with self._backend._turns:
             return self._backend._under_way.setdefault(self._user_id, self) is self
 
     def wait_turn(self) -> None:
-        """Wait for those that share the backend."""
+        """Wait until no other try of this backend has the turn, and take it."""
         with self._backend._turns:
             self._backend._turns.wait_for(lambda: self._user_id not in self._backend._under_way)
             self._backend._under_way[self._user_id] = self
@@ -248,25 +251,25 @@ class ObjectCommit:
                 self._backend._turns.notify_all()
 
     def read(self) -> State:
-        """Return what was seen last; without that, what is there."""
+        """Return the state that was last seen; if none was, read it."""
         remembered = self._backend._seen.get(self._user_id)
         self._from_memory = remembered is not None
         self._known = remembered or self._backend._read(self._user_id, None)
         return self._known.state
 
     def confirm(self, before: State) -> State:
-        """Snapshot whether what was remembered is still there, and return what is."""
+        """Check that a state from the cache is still stored, and return what is."""
         if self._from_memory:
             self._known = self._backend._read(self._user_id, self._known)
             self._from_memory = False
         return self._known.state
 
     def write(self, before: State, after: State) -> None:
-        """Put an object in the place of the one that is known.
+        """Replace the object that was read by a new one.
 
         Raises:
-            OvertakenError: others were first; nothing was written, and nothing will be.
-            UnconfirmedCommitError: it may have been written, or may still be.
+            OvertakenError: another writer was first. Nothing was written, and nothing will be.
+            UnconfirmedCommitError: the object may have been written, or may still be.
             OSError, ValueError: nothing was written.
         """
         if after is before:
@@ -285,9 +288,9 @@ class ObjectCommit:
         backend, user_id, known = self._backend, self._user_id, self._known
         commit = backend._writer.next_commit()
         before = known.lineage
-        lost: OSError | None = None  # the answer to a put that may have happened
-        unread: OSError | None = None
-        reached = False
+        lost: OSError | None = None  # why a put that may have happened has no response
+        unread: OSError | None = None  # why the object could not be read after that
+        reached = False  # whether any put may have reached the object store
         give_up = runtime.monotonic() + backend._settle_seconds
         tries = 0
         while True:
@@ -299,7 +302,7 @@ class ObjectCommit:
             except UnsentError:
                 pass
             except ConflictError:
-                reached = True  # this one wrote nothing; one before it, or the same one that a proxy repeated, may have
+                reached = True  # this put wrote nothing, but an earlier one, or one repeated by a proxy, may have
             except UnansweredError as error:
                 reached = True
                 lost = error
@@ -322,8 +325,8 @@ class ObjectCommit:
                 if now.version != known.version:
                     if done is None:
                         raise UnconfirmedCommitError(self.path) from lost
-                    raise OvertakenError  # what it was to replace is there no more
-                # It may still happen. Of the same put again, with the same id, at most one succeeds: that settles it.
+                    raise OvertakenError  # the version that it should replace is gone
+                # The put may still happen. The same put is sent again with the same id: at most one of them succeeds.
                 before = now.lineage
             if runtime.monotonic() >= give_up:
                 raise UnconfirmedCommitError(self.path) from lost or unread
@@ -332,35 +335,12 @@ class ObjectCommit:
 
 
 def is_tombstone(listed: Listed) -> bool:
-    """Return whether an object in a listing says that there is no fleet: nothing else has so few bytes."""
+    """Return whether a listed object is a tombstone: no other object has so few bytes."""
     return listed.size == TOMBSTONE_BYTES
 
 
-class _NoNotices:
-    """Tells of nothing."""
-
-    def __init__(self, stop: StopSignal) -> None:
-        self._stop = stop
-
-    def subscribe(self, users: Iterable[str]) -> bool:
-        """Return False: there is nothing to be told."""
-        return False
-
-    def invalidate(self) -> bool:
-        """Return False: there is nothing to be told."""
-        return False
-
-    def wait(self, seconds: float) -> set[str]:
-        """Let that time pass, unless it is called; no one is named."""
-        runtime.sleep_unless(self._stop.is_set, seconds)
-        return set()
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 def tombstone() -> bytes:
-    """Return what stands in the place of a fleet that was deleted."""
+    """Return a new object to replace a deleted fleet."""
     return f"#absent {secrets.token_hex(5)[:9]}\n".encode()
 
 
