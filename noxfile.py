@@ -117,6 +117,7 @@ def typing(session: nox.Session) -> None:
     install_wheel(session, *EXTRAS, *group("typing"))
     session.run("mypy", "src", "tests", "benchmarks", "examples", "docs")
     session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})  # do not ask for newer releases
+    session.run("pyright", "--verifytypes", "petfleet", "--ignoreexternal", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
 
 
 @nox.session

@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio.to_thread
 import filelock
+import hypothesis
 import pytest
 import trio
 
@@ -30,6 +31,10 @@ from petfleet._util import runtime
 from tests.support.backends import KINDS, FileHome, Home, ObjectHome
 from tests.support.recording_os import RecordingOS
 from tests.support.seaweedfs import Weed
+
+# The same examples in every run, and none kept: no outcome depends on what an earlier run has found.
+hypothesis.settings.register_profile("petfleet", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("petfleet")
 
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),

@@ -161,7 +161,7 @@ def test_the_child_waits_for_no_lock_that_a_thread_of_the_parent_held(name: str,
     """A fork while another thread is inside the store does not leave the child's store locked."""
     store = FleetStore(root, lock_timeout=0)
     asyncio.run(store.load("user"))
-    batching = store._batching
+    batching = store._group_commit
     locks: dict[str, threading.Condition | threading.Lock] = {
         "calls": batching.changed,
         "workers": batching.workers._lock,
@@ -249,8 +249,8 @@ async def use_all(store: FleetStore) -> None:
     """Use each of the store's parts that has threads."""
     await store.add("user", pet("child"))
     assert names(await store.peek("user")) == ["child"]
-    store._batching._timers.call_later(0, bool)
-    store._batching._lock_queue.poll(UserQueue("user"), bool)
+    store._group_commit._timers.call_later(0, bool)
+    store._group_commit._lock_queue.poll(UserQueue("user"), bool)
     await store.aclose()
 
 

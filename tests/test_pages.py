@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parent.parent
+from tests.test_readme import PROJECT, sessions
+
 NAMED = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -20,6 +21,7 @@ NAMED = [
     "docs/scaling.md",
     "tests/torture/README.md",
 ]
+GENERATED = "docs/benchmarks/tables.md"  # by the benchmarks
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md"), *(PROJECT / "tests").rglob("*.md")]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^()\s#]*)(?:#([^()\s]*))?\)")
@@ -52,6 +54,13 @@ def test_every_relative_link_resolves(page: Path) -> None:
         assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
 
 
+@pytest.mark.parametrize("page", sorted(PAGES), ids=name)
+def test_every_session_that_a_page_names_exists(page: Path) -> None:
+    """In commands, and in the text."""
+    named = {*re.findall(r"nox -s (\w+)", page.read_text(encoding="utf-8"))}
+    assert named <= sessions((PROJECT / "noxfile.py").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_every_path_that_a_page_names_exists(page: str) -> None:
     """Modules may be named from the project, from the library or from one of its rooms."""
@@ -62,9 +71,9 @@ def test_every_path_that_a_page_names_exists(page: str) -> None:
         assert any((place / path).exists() for place in places), path
 
 
-@pytest.mark.parametrize("page", sorted(PAGES), ids=name)
+@pytest.mark.parametrize("page", sorted(page for page in PAGES if name(page) != GENERATED), ids=name)
 def test_prose_ends_at_120_columns(page: Path) -> None:
-    """Tables, code, pictures and lines of a single word may be longer."""
+    """Tables, code, pictures and lines of a single word, such as a long address, may be longer."""
     for line in FENCE.sub("", page.read_text(encoding="utf-8")).splitlines():
         if not line.startswith(("|", "![", "<!--")) and " " in line.strip():
             assert len(line) <= 120, line

@@ -1,48 +1,21 @@
-"""What the package hands out is named, typed and documented."""
+"""The names that programs may use are the ones that were designed, and they are typed and documented."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.resources
 import inspect
-from types import ModuleType
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Final
 
 import pytest
 
 import petfleet
+import petfleet.backends
 
-
-def test_all_is_sorted() -> None:
-    """__all__ lists each name once, in order."""
-    assert petfleet.__all__ == sorted(set(petfleet.__all__))
-
-
-def test_all_is_complete() -> None:
-    """__all__ names exactly what the package holds that is neither private nor a module, however lazily."""
-    for name in petfleet._HOME:
-        getattr(petfleet, name)
-    imported = {"TYPE_CHECKING", "Any", "import_module"}
-    held = {
-        name for name, value in vars(petfleet).items() if not name.startswith("_") and not isinstance(value, ModuleType)
-    }
-    assert held - imported == set(petfleet.__all__) == set(petfleet._HOME)
-
-
-def test_other_names_are_refused() -> None:
-    """As any module refuses them; dir() shows those that there are."""
-    with pytest.raises(AttributeError, match=r"^module 'petfleet' has no attribute 'Fleet'$"):
-        _ = petfleet.Fleet
-    assert {*petfleet.__all__, "__version__"} <= set(dir(petfleet))
-
-
-def test_the_version_is_the_distributions() -> None:
-    """Both are written down; neither is wrong."""
-    assert petfleet.__version__ == importlib.metadata.version("petfleet")
-
-
-def test_the_design_names() -> None:
-    """The public face is the one that was designed, no more and no less."""
-    assert petfleet.__all__ == [
+DESIGNED: Final = {
+    petfleet: [
         "Backend",
         "FleetConflictError",
         "FleetError",
@@ -64,7 +37,79 @@ def test_the_design_names() -> None:
         "loads",
         "per_pet_memory_key",
         "shared_memory_key",
-    ]
+    ],
+    petfleet.backends: [
+        "ABSENT",
+        "Backend",
+        "Commit",
+        "FileBackend",
+        "Holder",
+        "NoNotices",
+        "Notices",
+        "ObjectBackend",
+        "OvertakenError",
+        "Snapshot",
+        "State",
+        "StopSignal",
+        "parse_state",
+    ],
+}
+# What a module holds besides, and type checkers do not export: it imports these without `as`.
+IMPORTED: Final = {"TYPE_CHECKING", "Any", "import_module"}
+DOCUMENTED: Final = (FunctionType, property, staticmethod, classmethod)
+
+each_module = pytest.mark.parametrize("module", DESIGNED, ids=lambda module: module.__name__)
+
+
+@each_module
+def test_the_designed_names(module: ModuleType) -> None:
+    """__all__ has them in order, no more and no less."""
+    assert module.__all__ == DESIGNED[module] == sorted(set(DESIGNED[module]))
+
+
+@each_module
+def test_nothing_else_is_public(module: ModuleType) -> None:
+    """A module holds no other name that is neither private nor a module, however lazily."""
+    for name in module.__all__:
+        getattr(module, name)
+    held = {
+        name for name, value in vars(module).items() if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert held - IMPORTED == set(module.__all__)
+
+
+def test_every_name_has_its_module() -> None:
+    """The package imports each public name when it is first used, and no other."""
+    assert sorted(petfleet._HOME) == petfleet.__all__
+
+
+def test_both_modules_hand_out_the_same_objects() -> None:
+    """A name that both have means one thing."""
+    shared = set(petfleet.__all__) & set(petfleet.backends.__all__)
+    assert shared == {"Backend", "ObjectBackend"}
+    assert all(getattr(petfleet, name) is getattr(petfleet.backends, name) for name in shared)
+
+
+def test_all_other_modules_are_private() -> None:
+    """A name that begins with an underscore says so, in every folder; `python -m petfleet` needs one exception."""
+    package = Path(petfleet.__file__).parent
+    modules = [path.relative_to(package).with_suffix("").parts for path in package.rglob("*.py")]
+    public = [parts for parts in modules if not any(part.startswith("_") for part in parts)]
+    assert public == [("backends",)]
+    dunder = sorted(parts[-1] for parts in modules if parts[-1].startswith("__") and len(parts) == 1)
+    assert dunder == ["__init__", "__main__"]
+
+
+def test_other_names_are_refused() -> None:
+    """The package refuses them as any module does, and dir() shows the ones that it has."""
+    with pytest.raises(AttributeError, match=r"^module 'petfleet' has no attribute 'Fleet'$"):
+        _ = petfleet.Fleet  # type: ignore[attr-defined]  # the name that is missing
+    assert {*petfleet.__all__, "__version__"} <= set(dir(petfleet))
+
+
+def test_the_version_is_the_distributions() -> None:
+    """Both are written down; neither is wrong."""
+    assert petfleet.__version__ == importlib.metadata.version("petfleet")
 
 
 def test_typed() -> None:
@@ -73,14 +118,17 @@ def test_typed() -> None:
 
 
 def public_things() -> list[tuple[str, object]]:
-    things: list[tuple[str, object]] = [("petfleet", petfleet)]
-    for name in petfleet.__all__:
-        value = getattr(petfleet, name)
-        things.append((name, value))
-        if inspect.isclass(value):
-            for member, attribute in vars(value).items():
-                if not member.startswith("_") and (inspect.isfunction(attribute) or isinstance(attribute, property)):
-                    things.append((f"{name}.{member}", attribute))
+    things: list[tuple[str, object]] = [(module.__name__, module) for module in DESIGNED]
+    for module in DESIGNED:
+        for name in module.__all__:
+            value = getattr(module, name)
+            if not inspect.isclass(value) and not inspect.isfunction(value):
+                continue  # a constant; its type has the docstring
+            things.append((f"{module.__name__}.{name}", value))
+            if inspect.isclass(value):
+                for member, attribute in vars(value).items():
+                    if not member.startswith("_") and isinstance(attribute, DOCUMENTED):
+                        things.append((f"{module.__name__}.{name}.{member}", attribute))
     return things
 
 
@@ -89,5 +137,6 @@ def test_documented(name: str, thing: object) -> None:
     """Each public class, function, method and property has a docstring of its own, whose first line is a sentence."""
     text = getattr(thing, "__doc__", None)
     assert text, f"{name} has no docstring"
-    assert not text.startswith(f"{name}("), f"{name} has only the docstring that dataclass made up"
-    assert inspect.cleandoc(text).split("\n\n")[0].rstrip().endswith((".", "::")), f"{name}: {text!r}"
+    assert not text.startswith(f"{name.rpartition('.')[2]}("), f"{name} has only the docstring that dataclass made up"
+    first = inspect.cleandoc(text).split("\n\n")[0].rstrip()
+    assert first.endswith((".", "::")), f"{name}: {text!r}"

@@ -15,7 +15,7 @@ from petfleet._toml import encode
 from tests.conftest import pet, wait_until
 from tests.support.old_program import rewrite
 from tests.support.store_calls import text_of
-from tests.support.watching import is_armed, only_looks, only_told, shown, shows
+from tests.support.watching import is_subscribed, only_looks, only_told, shown, shows
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +91,7 @@ async def test_a_root_that_does_not_exist_yet(tmp_path: Path, means: str) -> Non
             (directory.parent / "else").mkdir()
             directory.mkdir()
             if means == "told":
-                await anyio.to_thread.run_sync(wait_until, lambda path=directory: is_armed(path))
+                await anyio.to_thread.run_sync(wait_until, lambda path=directory: is_subscribed(path))
         put(root / "u" / "fleet.toml", "mira")
         assert await shown(watch) == ["mira"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -27,6 +27,20 @@ from petfleet import (
     PetHandle,
     PetNotInFleetError,
     UnconfirmedCommitError,
+    Watch,
+)
+from petfleet.backends import (
+    ABSENT,
+    Commit,
+    FileBackend,
+    Holder,
+    NoNotices,
+    Notices,
+    OvertakenError,
+    Snapshot,
+    State,
+    StopSignal,
+    parse_state,
 )
 
 
@@ -109,6 +123,7 @@ def functions(fleet: PetFleet, path: os.PathLike[str]) -> None:
     petfleet.fleet_path(5, "root")  # type: ignore[arg-type]  # a user id is text
     petfleet.per_pet_memory_key("ada")  # type: ignore[call-arg]  # no pet
     petfleet.shared_memory_key(5)  # type: ignore[arg-type]  # a user id is text
+    petfleet.dump(fleet)  # type: ignore[attr-defined]  # no such name
 
 
 def stores(path: os.PathLike[str]) -> None:
@@ -161,6 +176,7 @@ async def calls(store: FleetStore, handle: PetHandle) -> None:
     async for user_id in store.users():
         assert_type(user_id, str)
     watch: AsyncIterator[PetFleet] = store.watch("ada")
+    assert_type(store.watch("ada"), Watch)
     assert_type(await anext(watch), PetFleet)
     async with contextlib.aclosing(store.watch("ada")) as fleets:
         async for fleet in fleets:
@@ -198,6 +214,124 @@ async def wrong_calls(store: FleetStore, handle: PetHandle, fleet: PetFleet) -> 
     await store.watch("ada")  # type: ignore[misc]  # an iterator, not an awaitable
     await store.users()  # type: ignore[misc]  # an iterator, not an awaitable
     store.statistics().commits = 0  # type: ignore[misc]  # frozen
+
+
+class OneCommit:
+    """A try, as an author writes it."""
+
+    path: str = "one:ada"
+
+    def try_turn(self) -> bool:
+        """A turn that is always free."""
+        return True
+
+    def wait_turn(self) -> None:
+        """Nothing to wait for."""
+
+    def read(self) -> State:
+        """From bytes, from a fleet, or nothing."""
+        assert_type(ABSENT, State)
+        assert_type(State(), State)
+        assert_type(State(PetFleet("ada")), State)
+        return parse_state(b"text", "ada", self.path)
+
+    def confirm(self, before: State) -> State:
+        """What was read."""
+        return before
+
+    def write(self, before: State, after: State) -> None:
+        """A state has all that it takes."""
+        assert_type(after.encoded(), bytes | None)
+        assert_type(after.readable(), PetFleet | None)
+        assert_type(after.fleet, PetFleet | None)
+        assert_type(after.error, FleetFormatError | None)
+        assert_type(after.absent, bool)
+        assert_type(after.overwritable, bool)
+        raise OvertakenError
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class OneNotices:
+    """Notices, as an author writes them."""
+
+    def subscribe(self, users: Iterable[str]) -> bool:
+        """Ids."""
+        return False
+
+    def invalidate(self) -> bool:
+        """Nothing."""
+        return False
+
+    def wait(self, seconds: float) -> set[str] | None:
+        """Ids, or all."""
+        return {"ada"} if seconds else None
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class OneBackend:
+    """A backend, as an author writes it, with nothing but public names."""
+
+    peeks_at_once = 1
+    snapshots_at_once: int = 1
+    poll_seconds: float = 1
+
+    def begin(self, user_id: str, *, create: bool) -> OneCommit:
+        """A try."""
+        return OneCommit()
+
+    def turn_path(self, user_id: str) -> str:
+        """A path."""
+        return f"one:{user_id}"
+
+    def holder(self, user_id: str) -> Holder | None:
+        """Nobody, an unknown holder, one with a name, one with a reason."""
+        return [None, Holder(None), Holder("pid 7"), Holder(None, "held by a ghost"), Holder(None, reason=None)][0]
+
+    def peek(self, user_id: str) -> PetFleet | None:
+        """A fleet, or none."""
+        return None
+
+    def users(self) -> Generator[str, None, None]:
+        """Ids."""
+        yield "ada"
+
+    def snapshot(self, user_id: str, seen: object) -> Snapshot | None:
+        """Any object is a fingerprint."""
+        assert_type(Snapshot(("version", 7), PetFleet(user_id)).fingerprint, object | None)
+        return Snapshot(None, None)
+
+    def check_notices(self) -> None:
+        """Nothing is missing."""
+
+    def notices(self, stop: StopSignal) -> Notices:
+        """Own ones, or none."""
+        assert_type(stop.is_set(), bool)
+        return OneNotices() if stop.is_set() else NoNotices(stop)
+
+
+class NoBackend:
+    """Not a backend: it has no methods."""
+
+
+def authors() -> None:
+    """What is written against the protocols fits them."""
+    backend: Backend = OneBackend()
+    commit: Commit = OneCommit()
+    files: Backend = FileBackend("/root")
+    assert_type(commit.read(), State)
+    FleetStore(backend)
+    FleetStore(files)
+    FleetStore(OneBackend())
+
+    FleetStore(NoBackend())  # type: ignore[arg-type]  # neither a path nor a backend
+    FileBackend(Path("root"))  # type: ignore[arg-type]  # a path as text
+    parse_state(None, "ada", "one:ada")  # type: ignore[arg-type]  # no bytes are ABSENT
+    State(b"text")  # type: ignore[arg-type]  # a fleet; bytes are for parse_state
+    OvertakenError().user_id  # type: ignore[attr-defined]  # noqa: B018  # it has no fields
 
 
 def errors(

@@ -13,7 +13,7 @@ from typing import Any, Final, overload
 from petfleet._backends.protocol import Backend
 from petfleet._backends.resolve import resolve_backend
 from petfleet._commit.change import Kind
-from petfleet._commit.group_commit import Batching
+from petfleet._commit.group_commit import GroupCommit
 from petfleet._commit.nesting import outermost, run_change
 from petfleet._commit.statistics import FleetStoreStatistics
 from petfleet._model.errors import FleetConflictError, FleetNotFoundError
@@ -75,7 +75,7 @@ class FleetStore:
         if threads < 1:
             raise ValueError(f"threads must be 1 or more, not {threads}")
         self._backend = backend
-        self._batching = Batching(backend, lock_timeout, threads)
+        self._group_commit = GroupCommit(backend, lock_timeout, threads)
         self._watching = Watching(backend)
 
     def __repr__(self) -> str:
@@ -95,7 +95,7 @@ class FleetStore:
         May be called more than once. The store stays usable: the next call starts threads again. What is watched goes
         on being watched.
         """
-        await self._batching.aclose()
+        await self._group_commit.aclose()
         await self._watching.aclose()
 
     async def load(self, user_id: str) -> PetFleet:
@@ -110,7 +110,7 @@ class FleetStore:
         LockTimeoutError.
         """
         check_user_id(user_id)
-        return await self._batching.peeks.peek(lambda: self._backend.peek(user_id)) or PetFleet(user_id)
+        return await self._group_commit.peeks.peek(lambda: self._backend.peek(user_id)) or PetFleet(user_id)
 
     @overload
     async def save(self, fleet: PetFleet) -> PetFleet: ...
@@ -226,7 +226,7 @@ class FleetStore:
         def checked(stored: PetFleet | None) -> PetFleet | None:
             before = PetFleet(check_user_id(user_id)) if stored is None else stored
             try:
-                after = run_change(change, before, self._batching, user_id, outer)
+                after = run_change(change, before, self._group_commit, user_id, outer)
             except StopIteration as error:
                 raise RuntimeError("change raised StopIteration") from error
             _check_result(after, user_id)
@@ -249,7 +249,7 @@ class FleetStore:
         """Iterate over the ids that have a fleet, in no order, without holding any lock."""
         ids = self._backend.users()
         try:
-            while some := await self._batching.peeks.peek(lambda: list(islice(ids, _USERS_AT_ONCE))):
+            while some := await self._group_commit.peeks.peek(lambda: list(islice(ids, _USERS_AT_ONCE))):
                 for user_id in some:
                     yield user_id
         finally:
@@ -280,11 +280,11 @@ class FleetStore:
 
     def statistics(self) -> FleetStoreStatistics:
         """Return what this store has done in this process so far."""
-        return self._batching.statistics()
+        return self._group_commit.statistics()
 
     async def _call(self, user_id: str, change: Callable[[PetFleet | None], PetFleet | None], kind: Kind) -> PetFleet:
         user_id = check_user_id(user_id)
-        return await self._batching.call(user_id, change, kind) or PetFleet(user_id)
+        return await self._group_commit.call(user_id, change, kind) or PetFleet(user_id)
 
     async def _change(self, user_id: str, change: Callable[[PetFleet], PetFleet]) -> PetFleet:
         def existing(stored: PetFleet | None) -> PetFleet:

@@ -19,7 +19,7 @@ from petfleet import FleetStore, LockTimeoutError, PetFleet
 from petfleet._backends.protocol import OvertakenError
 from petfleet._commit import lock_queue, statistics
 from petfleet._commit.change import Kind
-from petfleet._commit.group_commit import Batching
+from petfleet._commit.group_commit import GroupCommit
 from petfleet._commit.user_queue import UserQueue
 from petfleet._util import runtime
 from tests.conftest import pet, until
@@ -56,7 +56,7 @@ async def test_the_lock_goes_to_who_asked_first(root: Path) -> None:
     assert names(await stores[0].load("user")) == ["first", "0", "1", "2"]
 
 
-def waits(store: Batching, number: int) -> bool:
+def waits(store: GroupCommit, number: int) -> bool:
     """Return whether so many calls wait for the user named ``user``."""
     queue = store._queues.get("user")
     return queue is not None and len(queue.waiting) == number
@@ -70,7 +70,7 @@ def kernel_waiters(path: Path, number: int) -> bool:
 
 async def test_while_it_waits_another_thread_runs(backend: FakeBackend) -> None:
     """With one thread, a user whose turn others have costs no other user anything."""
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     backend.turns["stuck"] = Gate()
     async with anyio.create_task_group() as group:
         group.start_soon(load, store, "stuck")
@@ -84,7 +84,7 @@ async def test_while_it_waits_another_thread_runs(backend: FakeBackend) -> None:
 
 async def test_what_came_while_it_waited_is_in_its_batch(backend: FakeBackend) -> None:
     """The calls are taken when the turn has come."""
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     backend.turns["user"] = Gate()
     async with anyio.create_task_group() as group:
         for number in range(1, 4):
@@ -99,7 +99,7 @@ async def test_what_came_while_it_waited_is_in_its_batch(backend: FakeBackend) -
 
 async def test_a_turn_that_comes_when_no_call_waits_is_given_back_at_once(backend: FakeBackend) -> None:
     """Nothing is read; the thread and the user are free again."""
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     backend.turns["user"] = Gate()
     async with anyio.create_task_group() as group:
         group.start_soon(load, store, "user")
@@ -115,7 +115,7 @@ async def test_a_turn_that_comes_when_no_call_waits_is_given_back_at_once(backen
 
 async def test_calls_that_gave_up_do_not_pile_up_behind_a_stuck_lock(backend: FakeBackend) -> None:
     """Thousands may give up while one thread waits: their calls are forgotten."""
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     backend.turns["user"] = Gate()
     for _ in range(10):
         async with anyio.create_task_group() as group:
@@ -130,7 +130,7 @@ async def test_calls_that_gave_up_do_not_pile_up_behind_a_stuck_lock(backend: Fa
 
 async def test_an_error_of_the_wait_reaches_the_calls(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the next call tries again."""
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     backend.turns["user"] = Gate()
 
     def broken(commit: FakeCommit) -> None:
@@ -146,7 +146,7 @@ async def test_an_error_of_the_wait_reaches_the_calls(backend: FakeBackend, monk
 
 async def test_no_waiting_thread_holds_up_the_close_of_a_store(backend: FakeBackend) -> None:
     """The call waits on, and is served when its turn comes."""
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     backend.turns["user"] = Gate()
     async with anyio.create_task_group() as group:
         group.start_soon(load, store, "user")
@@ -162,7 +162,7 @@ async def test_no_waiting_thread_holds_up_the_close_of_a_store(backend: FakeBack
 
 async def test_threads_that_wait_are_daemons(backend: FakeBackend) -> None:
     """Or the interpreter would not end before the lock comes."""
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     backend.turns["user"] = Gate()
     async with anyio.create_task_group() as group:
         group.start_soon(load, store, "user")
@@ -176,11 +176,11 @@ async def test_threads_that_wait_are_daemons(backend: FakeBackend) -> None:
 # --- beside it -------------------------------------------------------------------------------------------------------
 
 
-Call = Callable[[Batching, str], Coroutine[Any, Any, object]]
+Call = Callable[[GroupCommit, str], Coroutine[Any, Any, object]]
 
 
 async def stuck(
-    number: int, group: TaskGroup, store: Batching, backend: FakeBackend, call: Call = load
+    number: int, group: TaskGroup, store: GroupCommit, backend: FakeBackend, call: Call = load
 ) -> tuple[list[str], set[str]]:
     """Have so many users wait whose turns others have; return all of them, and those for whom no thread waits."""
     users = [f"user-{index}" for index in range(number)]
@@ -193,7 +193,7 @@ async def stuck(
 
 async def test_at_most_sixteen_threads_wait(backend: FakeBackend) -> None:
     """All other users are looked at in turn by one thread, no worker, and served when their turns are free."""
-    store = Batching(backend, 3600, 4)
+    store = GroupCommit(backend, 3600, 4)
     async with anyio.create_task_group() as group:
         users, polled = await stuck(40, group, store, backend)
         assert len(backend.waited) == store._lock_queue._waiting == 16
@@ -212,7 +212,7 @@ async def test_at_most_sixteen_threads_wait(backend: FakeBackend) -> None:
 
 async def test_a_thread_that_is_free_again_waits_for_one_of_the_others(backend: FakeBackend) -> None:
     """A user is looked at now and then only while sixteen others are waited for."""
-    store = Batching(backend, 3600, 4)
+    store = GroupCommit(backend, 3600, 4)
     async with anyio.create_task_group() as group:
         users, _ = await stuck(17, group, store, backend)
         backend.give_back(backend.waited[0])
@@ -224,7 +224,7 @@ async def test_a_thread_that_is_free_again_waits_for_one_of_the_others(backend: 
 
 async def test_a_user_whose_calls_gave_up_is_looked_at_no_more(backend: FakeBackend) -> None:
     """It is forgotten, and its turn is not taken."""
-    store = Batching(backend, 3600, 4)
+    store = GroupCommit(backend, 3600, 4)
     async with anyio.create_task_group() as group:
         _, (polled,) = await stuck(17, group, store, backend)
         group.cancel_scope.cancel()
@@ -255,10 +255,10 @@ async def test_what_cannot_be_looked_at_is_left_to_the_job(
     backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It meets the same error, and its calls hear of it."""
-    store = Batching(backend, 3600, 4)
+    store = GroupCommit(backend, 3600, 4)
     errors: list[str] = []
 
-    async def heard(store: Batching, user_id: str) -> None:
+    async def heard(store: GroupCommit, user_id: str) -> None:
         try:
             await load(store, user_id)
         except OSError as error:
@@ -284,7 +284,7 @@ async def test_without_a_thread_that_looks_the_calls_fail(
     backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an OSError each; the user is served again later."""
-    store = Batching(backend, 3600, 4)
+    store = GroupCommit(backend, 3600, 4)
     monkeypatch.setattr(lock_queue, "_MAX_THREADS", 0)
     backend.turns["user"] = Gate()
     start = threading.Thread.start
@@ -317,7 +317,7 @@ async def test_who_was_overtaken_once_tries_again_at_once(backend: FakeBackend) 
                 raise OvertakenError
 
     backend.commit = Once
-    store = Batching(backend, 0, 1)
+    store = GroupCommit(backend, 0, 1)
     changed = PetFleet("u", extra={"changed": True})
     assert await store.call("u", lambda fleet: changed, Kind.CREATE) == changed
     assert backend.written == ["u", "u"]
@@ -326,7 +326,7 @@ async def test_who_was_overtaken_once_tries_again_at_once(backend: FakeBackend) 
 
 async def test_a_file_that_is_waited_for_in_vain_is_found_out_by_a_call_that_gives_up(backend: FakeBackend) -> None:
     """If nobody has the turn by then, the thread waits for a lock that was replaced: the next job asks anew."""
-    store = Batching(backend, 0.01, 1)
+    store = GroupCommit(backend, 0.01, 1)
     old = backend.turns["user"] = Gate()
     backend.holders = [None]
     with pytest.raises(LockTimeoutError, match="though it is free by now: try again"):
@@ -372,7 +372,7 @@ async def test_hundreds_of_long_waits_are_one_warning(
     """A wait of more than a second is worth a warning that names the user, and then none for ten seconds."""
     clock = 1000.0
     monkeypatch.setattr(runtime, "monotonic", lambda: clock)
-    store = Batching(backend, 3600, 4)
+    store = GroupCommit(backend, 3600, 4)
 
     async def wait_long(*users: str) -> None:
         nonlocal clock

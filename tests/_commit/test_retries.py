@@ -14,7 +14,7 @@ from petfleet import LockTimeoutError, PetFleet
 from petfleet._backends.protocol import OvertakenError
 from petfleet._backends.state import State
 from petfleet._commit.change import Kind
-from petfleet._commit.group_commit import Batching
+from petfleet._commit.group_commit import GroupCommit
 from petfleet._util import runtime
 from tests.conftest import pet, until
 from tests.support.fake_backend import FakeBackend, FakeCommit
@@ -76,7 +76,7 @@ def adding(name: str) -> Callable[[PetFleet | None], PetFleet | None]:
     return lambda fleet: fleet and fleet.with_pet(pet(name))
 
 
-async def add(store: Batching, name: str, user_id: str = "user") -> list[str]:
+async def add(store: GroupCommit, name: str, user_id: str = "user") -> list[str]:
     """Add a pet, and return those that the fleet has then."""
     fleet = await store.call(user_id, adding(name), Kind.CREATE)
     assert fleet is not None
@@ -93,7 +93,7 @@ async def test_the_rests_are_random_and_grow(rests: type[NotedTimers], monkeypat
 
     monkeypatch.setattr("random.uniform", uniform)
     backend = Crowd(1 + len(RESTS))
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     assert await add(store, "mira") == ["mira"]
     assert rests.asked == RESTS
     assert drawn == [(0, rest) for rest in RESTS]
@@ -108,7 +108,7 @@ async def test_it_goes_on_however_often_others_are_first(
 ) -> None:
     """The number of tries ends no call, its time does."""
     backend = Crowd(1100)
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     assert await add(store, "mira") == ["mira"]
     assert max(rests.asked) == RESTS[-1]
 
@@ -116,7 +116,7 @@ async def test_it_goes_on_however_often_others_are_first(
 async def test_after_a_commit_the_rests_begin_anew(rests: type[NotedTimers]) -> None:
     """A crowd that was there once is no sign that it still is."""
     backend = Crowd(3)
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     rests.kept = []
     async with anyio.create_task_group() as group:
         group.start_soon(add, store, "first")
@@ -134,7 +134,7 @@ async def test_after_a_commit_the_rests_begin_anew(rests: type[NotedTimers]) -> 
 async def test_what_comes_while_it_rests_joins_the_batch_behind_the_others(rests: type[NotedTimers]) -> None:
     """The calls that were overtaken keep their order and their place."""
     backend = Crowd(2)
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     rests.kept = []
     order: list[str] = []
 
@@ -162,7 +162,7 @@ async def test_what_comes_while_it_rests_joins_the_batch_behind_the_others(rests
 async def test_no_try_is_made_for_calls_that_were_cancelled_meanwhile(rests: type[NotedTimers]) -> None:
     """They never happen, and the user is forgotten."""
     backend = Crowd(1000)
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     rests.kept = []
     async with anyio.create_task_group() as group:
         group.start_soon(add, store, "mira")
@@ -177,7 +177,7 @@ async def test_no_try_is_made_for_calls_that_were_cancelled_meanwhile(rests: typ
 async def test_a_call_that_tries_once_does_not_rest(rests: type[NotedTimers]) -> None:
     """It has its second try at once, and then an error; its change never happens."""
     backend = Crowd(2)
-    store = Batching(backend, 0, 1)
+    store = GroupCommit(backend, 0, 1)
     with pytest.raises(LockTimeoutError) as raised:
         await add(store, "mira")
     assert raised.value.path == backend.turn_path("user")
@@ -189,7 +189,7 @@ async def test_a_call_that_tries_once_does_not_rest(rests: type[NotedTimers]) ->
 async def test_while_one_user_rests_the_others_go_on(rests: type[NotedTimers]) -> None:
     """No thread waits: one is enough for them."""
     backend = Crowd(2)
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     rests.kept = []
     async with anyio.create_task_group() as group:
         group.start_soon(add, store, "mira")
@@ -207,7 +207,7 @@ async def test_without_a_thread_for_the_rest_the_calls_fail(monkeypatch: pytest.
         raise OSError(errno.EAGAIN, "no more threads")
 
     backend = Crowd(2)
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     with monkeypatch.context() as patch:
         patch.setattr(runtime.Timers, "call_later", refused)
         with pytest.raises(OSError, match="no more threads"):

@@ -19,7 +19,7 @@ import pytest
 
 from petfleet import FleetStore, PetFleet, loads
 from petfleet._commit import statistics
-from petfleet._commit.group_commit import Batching
+from petfleet._commit.group_commit import GroupCommit
 from petfleet._commit.user_queue import UserQueue
 from tests.conftest import pet, wait_until
 from tests.support.gate import Gate
@@ -66,21 +66,21 @@ def locks_held(root: Path, count: int) -> Iterator[subprocess.Popen[str]]:
 def commits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The users whose turns the worker threads have asked for, in order."""
     begun: list[str] = []
-    run = Batching._run
+    run = GroupCommit._run
 
-    def noted(self: Batching, queue: UserQueue) -> float:
+    def noted(self: GroupCommit, queue: UserQueue) -> float:
         begun.append(queue.user_id)
         return run(self, queue)
 
-    monkeypatch.setattr(Batching, "_run", noted)
+    monkeypatch.setattr(GroupCommit, "_run", noted)
     return begun
 
 
 def all_wait(store: FleetStore, count: int) -> bool:
     """Whether all those users wait beside the worker threads; one of them may just be looked at."""
-    queue = store._batching._lock_queue
+    queue = store._group_commit._lock_queue
     waiting = queue._waiting + queue._polled
-    return store.statistics().lock_waits == count and waiting >= count - 1 and not store._batching.workers._ready
+    return store.statistics().lock_waits == count and waiting >= count - 1 and not store._group_commit.workers._ready
 
 
 @pytest.mark.parametrize(("stuck", "threads"), [(1000, 32), (64, 2), (64, 1)])
@@ -146,7 +146,7 @@ async def test_a_warning_of_a_long_wait_cannot_hold_up_calls(root: Path, monkeyp
 
     class Raising(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            mutex = store._batching.changed
+            mutex = store._group_commit.changed
             mutex_was_free.append(mutex.acquire(timeout=5))  # what a slow handler would keep the event loops from
             if mutex_was_free[-1]:
                 mutex.release()
@@ -178,7 +178,7 @@ async def test_a_users_next_batch_goes_to_the_back(root: Path, commits: list[str
     async with anyio.create_task_group() as group:
         group.start_soon(store.update, "hot", change)
         await anyio.to_thread.run_sync(gate.reached.wait)
-        queues = store._batching._queues
+        queues = store._group_commit._queues
         group.start_soon(store.touch, "hot")
         await anyio.to_thread.run_sync(wait_until, lambda: queues["hot"].waiting)
         group.start_soon(store.touch, "quiet")
@@ -206,7 +206,7 @@ async def test_hot_users_do_not_starve_a_quiet_one(root: Path, commits: list[str
         async with anyio.create_task_group() as group:
             for user_id in hot * 4:
                 group.start_soon(traffic, user_id)
-            await anyio.to_thread.run_sync(wait_until, lambda: len(store._batching._queues) == len(hot))
+            await anyio.to_thread.run_sync(wait_until, lambda: len(store._group_commit._queues) == len(hot))
             for value in range(20):
                 enqueued = len(commits)
                 await store.touch("quiet", last_active=value)

@@ -25,7 +25,7 @@ from petfleet import FleetStore, LockTimeoutError, PetFleet
 from petfleet._backends.files import lock
 from petfleet._backends.protocol import Holder, OvertakenError
 from petfleet._commit import timeouts
-from petfleet._commit.group_commit import Batching
+from petfleet._commit.group_commit import GroupCommit
 from petfleet._util import runtime
 from tests.conftest import pet, until, wait_until
 from tests.support.children import names, program
@@ -60,7 +60,7 @@ async def test_a_call_gives_up_although_every_thread_is_stuck() -> None:
     """Its deadline is a timer of its event loop: no thread has to look, and its error says what it waited for."""
     backend = FakeBackend()
     gate = backend.held["stuck"] = Gate()
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
     async with anyio.create_task_group() as group:
         group.start_soon(load, store, "stuck")
         await anyio.to_thread.run_sync(gate.reached.wait)
@@ -85,7 +85,7 @@ async def test_a_taken_call_waits_for_its_outcome(root: Path) -> None:
             group.start_soon(store.add, "user", pet("second"))
             held.admit()
             await until(held.reached)
-            await until(lambda: all(call.expired for call in store._batching._queues["user"].taken))
+            await until(lambda: all(call.expired for call in store._group_commit._queues["user"].taken))
             held.open()
     assert names(await store.peek("user")) == ["first", "second"]
 
@@ -102,7 +102,7 @@ async def test_a_taken_call_that_was_overtaken_when_its_time_is_over_hears_of_it
 
     backend.commit = Overtaken
     backend.holders = [Holder(None, "since others were first")]
-    store = Batching(backend, 0.01, 1)
+    store = GroupCommit(backend, 0.01, 1)
     async with anyio.create_task_group() as group:
 
         async def hears() -> None:
@@ -126,7 +126,7 @@ async def test_a_call_fails_by_its_own_deadline_while_others_still_wait(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.add, "user", pet("patient"))
             await until(partial(waits_for, store, 1))
-            monkeypatch.setattr(store._batching, "_lock_timeout", 0.02)
+            monkeypatch.setattr(store._group_commit, "_lock_timeout", 0.02)
             with anyio.fail_after(10), pytest.raises(LockTimeoutError):
                 await store.load("user")
             tasks.cancel_scope.cancel()
@@ -145,7 +145,7 @@ async def test_a_call_that_gave_up_is_not_taken_while_its_error_is_made(monkeypa
     backend.turns["user"] = Gate()
     asked = Gate()
     monkeypatch.setattr(backend, "holder", asked.before(backend.holder))
-    store = Batching(backend, 0.01, 1)
+    store = GroupCommit(backend, 0.01, 1)
     async with anyio.create_task_group() as group:
 
         async def hears() -> None:
@@ -269,7 +269,7 @@ async def test_this_process_own_commit_is_told_with_its_time(root: Path) -> None
             group.start_soon(store.add, "user", pet("second"))
             held.admit()
             await until(held.reached)
-            store._batching._lock_timeout = 0.01
+            store._group_commit._lock_timeout = 0.01
             with pytest.raises(LockTimeoutError, match=r"since this process's own commit for that user has taken .* s"):
                 await store.load("user")
             held.open()
@@ -287,7 +287,7 @@ async def test_a_change_function_that_does_not_return_is_told(root: Path) -> Non
     async with anyio.create_task_group() as group:
         group.start_soon(store.update, "user", change)
         await until(gate.reached.is_set)
-        store._batching._lock_timeout = 0.01
+        store._group_commit._lock_timeout = 0.01
         with pytest.raises(LockTimeoutError, match=r"since a change function of this process has run for .* s so far"):
             await store.load("user")
         gate.open()
@@ -300,7 +300,7 @@ async def test_a_holder_that_cannot_be_told_in_time_delays_no_error(monkeypatch:
     monkeypatch.setattr(timeouts, "_HOLDER_SECONDS", 0.01)
     never = Gate()
     backend.holder = never.before(backend.holder)  # type: ignore[method-assign] # it holds whoever asks
-    store = Batching(backend, 0.01, 1)
+    store = GroupCommit(backend, 0.01, 1)
     try:
         with anyio.fail_after(60), pytest.raises(LockTimeoutError) as caught:
             await load(store, "user")
@@ -314,7 +314,7 @@ async def test_without_a_thread_to_ask_the_holder_is_unknown(root: Path, monkeyp
     """The error is that of the lock all the same."""
     backend = FakeBackend()
     backend.turns["user"] = Gate()
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
 
     def refused(*arguments: object, **options: object) -> None:
         raise OSError(errno.EAGAIN, "no thread")
@@ -408,7 +408,7 @@ def test_threads_that_wait_in_the_kernel_hold_up_no_end(root: Path) -> None:
 def test_the_thread_that_got_its_turn_while_the_interpreter_ends_begins_nothing() -> None:
     """What was taken before is waited for, and nothing is taken any more."""
     backend = FakeBackend()
-    store = Batching(backend, 3600, 2)
+    store = GroupCommit(backend, 3600, 2)
     turn = backend.turns["late"] = Gate()
     gate = backend.held["taken"] = Gate()
 

@@ -10,7 +10,7 @@ import pytest
 
 from petfleet import PetFleet
 from petfleet._commit.change import Kind
-from petfleet._commit.group_commit import Batching
+from petfleet._commit.group_commit import GroupCommit
 from petfleet._commit.pool import Pool
 from petfleet._commit.sizing import Sizing
 from petfleet._commit.user_queue import PendingCall, UserQueue
@@ -40,7 +40,7 @@ async def test_who_comes_back_at_once_lets_the_quiet_ones_pass(
     monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
     backend = FakeBackend()
     backend.held["first"] = Gate()
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
 
     async with anyio.create_task_group() as group:
 
@@ -76,7 +76,7 @@ async def test_when_a_batch_is_done_its_user_is_hot(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Pool, "submit", noted)
     backend = FakeBackend()
     gate = backend.held["first"] = Gate()
-    store = Batching(backend, 3600, 1)
+    store = GroupCommit(backend, 3600, 1)
 
     async with anyio.create_task_group() as group:
         group.start_soon(load, store, "first")
@@ -93,7 +93,7 @@ async def test_when_a_batch_is_done_its_user_is_hot(monkeypatch: pytest.MonkeyPa
 
 async def test_an_interrupted_call_never_happens_and_leaves_its_user_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while its thread is started: the job without a call ends by itself."""
-    store = Batching(FakeBackend(), 3600, 1)
+    store = GroupCommit(FakeBackend(), 3600, 1)
 
     def interrupted(self: threading.Thread) -> None:
         raise KeyboardInterrupt
@@ -123,7 +123,7 @@ async def test_only_a_commit_that_wrote_tells_how_slow_the_disk_is(monkeypatch: 
     monkeypatch.setattr(runtime, "thread_time", computed.monotonic)
     judged: list[tuple[float, float]] = []
     monkeypatch.setattr(Sizing, "judge", lambda self, took, computed: judged.append((took, computed)))
-    store = Batching(FakeBackend(), 3600, 1)
+    store = GroupCommit(FakeBackend(), 3600, 1)
 
     def change(fleet: PetFleet | None) -> PetFleet:
         clock.now += 4.0  # a change function may take its time

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from petfleet import InvalidNameError, PetFleet, dumps, fleet_path, loads, per_pet_memory_key, shared_memory_key
@@ -160,7 +160,6 @@ def taken(user_id: str) -> bool:
     return True
 
 
-@settings(deadline=None)
 @given(st.text(":ab") | st.text(), st.text(":ab") | st.text())
 def test_a_key_tells_its_pair(user_id: str, pet_name: str) -> None:
     """User id and pet name can be told from their key, so no two pairs share one."""

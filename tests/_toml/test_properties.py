@@ -67,7 +67,7 @@ def same_fleet(one: PetFleet, other: PetFleet) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(FLEETS)
 def test_round_trip(fleet: PetFleet) -> None:
     """Any fleet can be written, is read as itself by either way, and is then written the same again."""
@@ -122,7 +122,7 @@ def changed(draw: st.DrawFn, fleet: PetFleet) -> PetFleet:
     return fleet
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(SIMILAR | FLEETS, st.data())
 def test_what_another_fleet_is_made_of_changes_nothing(before: PetFleet, data: st.DataObject) -> None:
     """Whatever two fleets share, the text is the same as without the other one, and means the fleet."""
@@ -136,7 +136,6 @@ def test_what_another_fleet_is_made_of_changes_nothing(before: PetFleet, data: s
     assert (with_help == pieces) == (dumps(fleet) == dumps(before))
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_string(text: str) -> None:
     """A text is quoted exactly as tomli_w quotes it."""
@@ -294,14 +293,14 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(mutated())
 def test_agreement_on_mutated_texts(text: str) -> None:
     """Both ways agree on what is nearly a fleet."""
     check_agreement(text)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(SNIPPETS, max_size=20).map("".join), st.sampled_from(["", HEAD, ONE]))
 def test_agreement_on_token_soup(soup: str, start: str) -> None:
     """Both ways agree on random tokens, alone or after something good."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from petfleet._util.cache import BoundedCache
@@ -121,7 +121,6 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(STEPS, max_size=60))
 def test_never_stale_and_never_too_large(steps: list[tuple[str, str, int]]) -> None:
     """After any calls each key has its last value or none, and both bounds hold."""

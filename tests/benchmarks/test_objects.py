@@ -18,6 +18,8 @@ from benchmarks.runs import Deployments, measure
 from benchmarks.targets import Effort
 from benchmarks.work import Count
 
+pytestmark = pytest.mark.slow
+
 EFFORT = Effort(1, 0.05, 10, 10)
 
 

@@ -25,6 +25,8 @@ from benchmarks.tables import (
     wrongs,
 )
 
+pytestmark = pytest.mark.slow
+
 RESULT = Result(
     peer="petfleet",
     scenario=Scenario("hot", 4, 32),

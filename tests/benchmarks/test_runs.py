@@ -24,6 +24,8 @@ from benchmarks.runs import Deployments, measure
 from benchmarks.scenarios import SLOWED
 from benchmarks.work import Count, Fleet, Peer
 
+pytestmark = pytest.mark.slow
+
 BUSY = Scenario("test", 2, 4)
 SECONDS = 0.1
 

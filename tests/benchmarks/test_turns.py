@@ -15,6 +15,8 @@ from benchmarks.revisions import Revision
 from benchmarks.runs import Deployments, measure
 from benchmarks.targets import Effort
 
+pytestmark = pytest.mark.slow
+
 EFFORT = Effort(1, 0.05, 10, 10)
 
 

@@ -22,6 +22,7 @@ FEW, MANY = 2_000, 100_000
 MAX_MORE = 12_000  # KiB of memory that many users may take more than few: a buffer here or there
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in KiB only there"),
     pytest.mark.timeout(300),
 ]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PICTURES = Path(__file__).parent.parent.parent / "docs" / "pictures.py"
 
 

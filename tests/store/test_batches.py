@@ -60,7 +60,7 @@ async def together(*calls: Call) -> Outcomes:
     gate = Gate()
     outcomes = Outcomes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group_commit.Batching, "_take", gate.before(group_commit.Batching._take))
+        patch.setattr(group_commit.GroupCommit, "_take", gate.before(group_commit.GroupCommit._take))
         async with anyio.create_task_group() as group:
             try:
                 for call in calls:
@@ -359,10 +359,10 @@ async def test_a_call_past_its_deadline_is_never_carried_out(
         try:
             await group.start(outcomes.of, lambda: store.add("user", pet("mira")))
             await anyio.to_thread.run_sync(gate.reached.wait)
-            monkeypatch.setattr(store._batching, "_lock_timeout", 0.01)
+            monkeypatch.setattr(store._group_commit, "_lock_timeout", 0.01)
             await group.start(outcomes.of, lambda: store.add("user", pet("late")))
             await anyio.to_thread.run_sync(wait_until, lambda: outcomes[1] is not None)
-            monkeypatch.setattr(store._batching, "_lock_timeout", 3600)
+            monkeypatch.setattr(store._group_commit, "_lock_timeout", 3600)
             await group.start(outcomes.of, lambda: store.add("user", pet("nova")))
         finally:
             gate.open()

@@ -184,7 +184,7 @@ async def test_touch_means_the_second_in_which_it_was_called(
     calendar = Calendar(1_800_000_000.9)
     monkeypatch.setattr(store_module, "time", calendar)
     gate = Gate()
-    monkeypatch.setattr(group_commit.Batching, "_take", gate.before(group_commit.Batching._take))
+    monkeypatch.setattr(group_commit.GroupCommit, "_take", gate.before(group_commit.GroupCommit._take))
     async with anyio.create_task_group() as group:
         group.start_soon(store.touch, "user")
         await anyio.to_thread.run_sync(gate.reached.wait)

@@ -195,7 +195,7 @@ async def test_a_withdrawn_call_leaves_no_trace_of_a_new_user(store: FleetStore,
             await until(held.reached)
             await until(partial(waits_for, store, 2))
             tasks.cancel_scope.cancel()
-    await until(lambda: not store._batching._queues)
+    await until(lambda: not store._group_commit._queues)
     assert home.is_untouched()
     assert store.statistics().commits == 0
 
@@ -228,7 +228,7 @@ async def test_a_closed_coroutine_withdraws_without_a_lock(store: FleetStore, ho
             await until(held.reached)
             await until(partial(waits_for, store, 2))
             closer = threading.Thread(target=coroutine.close, daemon=True)
-            with store._batching.changed, store._batching._timers._changed:
+            with store._group_commit.changed, store._group_commit._timers._changed:
                 closer.start()
                 closer.join(30)
                 assert not closer.is_alive()

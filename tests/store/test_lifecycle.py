@@ -94,10 +94,10 @@ async def test_a_second_aclose_waits_for_the_commits_of_the_first(
         group.start_soon(store.add, "user", pet("mira"))
         await anyio.to_thread.run_sync(gate.reached.wait)
         group.start_soon(store.add, "user", pet("nova"))
-        await anyio.to_thread.run_sync(wait_until, lambda: store._batching._queues["user"].waiting)
+        await anyio.to_thread.run_sync(wait_until, lambda: store._group_commit._queues["user"].waiting)
         group.start_soon(close)
         group.start_soon(close)
         await anyio.wait_all_tasks_blocked()
         gate.open()
     assert found == [["mira", "nova"]] * 2
-    assert store._batching.workers.idle == store._batching.peeks.idle == 0
+    assert store._group_commit.workers.idle == store._group_commit.peeks.idle == 0

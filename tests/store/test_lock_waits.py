@@ -94,7 +94,7 @@ async def test_a_call_whose_time_ran_out_never_happens(home: Home) -> None:
     with home.busy(), pytest.raises(LockTimeoutError) as error:
         await store.add("user", pet("second"))
     assert error.value.path == home.contended()
-    await until(lambda: not store._batching._queues)
+    await until(lambda: not store._group_commit._queues)
     assert names(await home.store().load("user")) == ["first"]
     assert store.statistics().lock_waits == 1
     assert store.statistics().lock_wait_seconds > 0
@@ -110,7 +110,7 @@ async def test_a_call_fails_by_its_own_deadline_while_others_still_wait(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.add, "user", pet("patient"))
             await until(lambda: store.statistics().lock_waits == 1)
-            monkeypatch.setattr(store._batching, "_lock_timeout", 0.02)  # its deadline is as if it were older
+            monkeypatch.setattr(store._group_commit, "_lock_timeout", 0.02)  # its deadline is as if it were older
             with anyio.fail_after(10), pytest.raises(LockTimeoutError):
                 await store.add("user", pet("hasty"))
             tasks.cancel_scope.cancel()

@@ -42,7 +42,7 @@ def held_before_they_are_taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate
     """A gate in front of the taking of calls: they wait together as long as it is closed."""
     gate = Gate()
     with monkeypatch.context() as patch:
-        patch.setattr(group_commit.Batching, "_take", gate.before(group_commit.Batching._take))
+        patch.setattr(group_commit.GroupCommit, "_take", gate.before(group_commit.GroupCommit._take))
         try:
             yield gate
         finally:
@@ -129,7 +129,7 @@ def test_a_loop_that_closes_does_not_disturb_another(
 ) -> None:
     """Its call was taken together with the other loop's: both are carried out, and the other loop's task is woken."""
     before, taken = Gate(), Gate()
-    monkeypatch.setattr(group_commit.Batching, "_take", before.before(group_commit.Batching._take))
+    monkeypatch.setattr(group_commit.GroupCommit, "_take", before.before(group_commit.GroupCommit._take))
     home.gate_before_write(monkeypatch, taken)
     other_waits = threading.Event()
 

@@ -18,6 +18,8 @@ VISITS = """
 import anyio, functools, gc, json, os, sys
 from petfleet import FleetStore, PetFleet, PetHandle, dumps
 
+pytestmark = pytest.mark.slow
+
 os.fsync = lambda fd: None
 root = sys.argv[1]
 warm_up, touched, loaded, absent = map(int, sys.argv[2:])

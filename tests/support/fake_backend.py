@@ -8,7 +8,7 @@ from petfleet import PetFleet
 from petfleet._backends.protocol import Holder, Notices, Snapshot, StopSignal
 from petfleet._backends.state import State
 from petfleet._commit.change import Kind
-from petfleet._commit.group_commit import Batching
+from petfleet._commit.group_commit import GroupCommit
 from tests.support.gate import Gate
 
 
@@ -101,7 +101,7 @@ class FakeBackend:
     def check_notices(self) -> None:
         """Do nothing."""
 
-    def notices(self, call: StopSignal) -> Notices:
+    def notices(self, stop: StopSignal) -> Notices:
         """Tell nothing."""
         raise NotImplementedError
 
@@ -110,6 +110,6 @@ class FakeBackend:
         self.turns.pop(user_id).open()
 
 
-async def load(store: Batching, user_id: str) -> PetFleet | None:
+async def load(store: GroupCommit, user_id: str) -> PetFleet | None:
     """Load as a store does."""
     return await store.call(user_id, lambda fleet: fleet, Kind.READ)

@@ -96,7 +96,7 @@ class Held:
         self._stop.open()
 
     def _hook_entrance(self) -> None:
-        self._hook(group_commit.Batching, "_try", before=self._entrance)
+        self._hook(group_commit.GroupCommit, "_try", before=self._entrance)
 
     def _hook_stop(self) -> None:
         if self.point == "refused":
@@ -150,9 +150,9 @@ class HeldRequest(Held):
 
     def _hook_stop(self) -> None:
         if self.point == "refused":
-            self._hook(group_commit.Batching, "_refused", before=self._stop)
+            self._hook(group_commit.GroupCommit, "_refused", before=self._stop)
         elif self.point == "taken":
-            self._hook(group_commit.Batching, "_take", after=self._stop)
+            self._hook(group_commit.GroupCommit, "_take", after=self._stop)
         elif self.point == "put":
             self._hook(Bucket, "put", before=self._stop)
         elif self.point == "answered":
@@ -161,5 +161,5 @@ class HeldRequest(Held):
 
 def waits_for(store: FleetStore, number: int) -> bool:
     """Return whether so many calls wait to be taken for the user named ``user``."""
-    queue = store._batching._queues.get("user")
+    queue = store._group_commit._queues.get("user")
     return queue is not None and len(queue.waiting) == number

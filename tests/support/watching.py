@@ -42,7 +42,7 @@ def inotify_instances() -> list[str]:
     return found
 
 
-def is_armed(directory: Path) -> bool:
+def is_subscribed(directory: Path) -> bool:
     """Return whether the system tells this process of changes in that directory."""
     return any(f" ino:{directory.stat().st_ino:x} " in instance for instance in inotify_instances())
 
@@ -55,10 +55,10 @@ class Deaf:
     def __init__(self, *arguments: Any) -> None:
         type(self).made += 1
 
-    def watch(self, burst: int, step: int, timeout: int, call: _watch._WatchThread) -> str:
+    def watch(self, burst: int, step: int, timeout: int, stop: _watch._WatchThread) -> str:
         """Wait as the real one does."""
         give_up = time.monotonic() + timeout / 1000
-        while not call.is_set():
+        while not stop.is_set():
             if time.monotonic() > give_up:
                 return "timeout"
             time.sleep(0.001)
@@ -69,7 +69,7 @@ class Deaf:
 
 
 def only_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on nothing is found by looking now and then."""
+    """From now on nothing is found by polling."""
     monkeypatch.setattr(FileBackend, "poll_seconds", FOR_EVER)
 
 

@@ -25,18 +25,18 @@ def unchecked_memory() -> None:
     """What a process has seen of a user is not compared with what is in the file now."""
     read = reader.Reader._state
 
-    def state(self: reader.Reader, place: Any, stored: disk.Stored | None) -> Any:
-        known = self._known.get(place.user_id)
-        return read(self, place, stored) if known is None else known.state
+    def state(self: reader.Reader, paths: Any, stored: disk.Stored | None) -> Any:
+        known = self._known.get(paths.user_id)
+        return read(self, paths, stored) if known is None else known.state
 
     reader.Reader._state = state  # type: ignore[method-assign]
 
 
 def again_when_cancelled() -> None:
     """The change of a cancelled call is made again, whether or not it was taken before."""
-    original = group_commit.Batching.call
+    original = group_commit.GroupCommit.call
 
-    async def call(self: group_commit.Batching, user_id: str, apply: Any, kind: Kind) -> PetFleet | None:
+    async def call(self: group_commit.GroupCommit, user_id: str, apply: Any, kind: Kind) -> PetFleet | None:
         try:
             return await original(self, user_id, apply, kind)
         except Exception:
@@ -45,20 +45,20 @@ def again_when_cancelled() -> None:
             self._enqueue(user_id, PendingCall(apply, kind))
             raise
 
-    group_commit.Batching.call = call  # type: ignore[method-assign]
+    group_commit.GroupCommit.call = call  # type: ignore[method-assign]
 
 
 def timed_out_although_done() -> None:
     """A call that was carried out in time is told that it was not."""
-    original = group_commit.Batching.call
+    original = group_commit.GroupCommit.call
 
-    async def call(self: group_commit.Batching, user_id: str, apply: Any, kind: Kind) -> PetFleet | None:
+    async def call(self: group_commit.GroupCommit, user_id: str, apply: Any, kind: Kind) -> PetFleet | None:
         result = await original(self, user_id, apply, kind)
         if kind is Kind.CHANGE and self._lock_timeout < 1:
             raise LockTimeoutError(user_id, 0, None)
         return result
 
-    group_commit.Batching.call = call  # type: ignore[method-assign]
+    group_commit.GroupCommit.call = call  # type: ignore[method-assign]
 
 
 def no_condition() -> None:

@@ -62,7 +62,7 @@ def _files(store: FleetStore) -> FileBackend:
 def at_once(root: Path) -> FleetStore:
     """Return a store whose calls need no event loop and no threads: for speed, and for one order of system calls."""
     store = FleetStore(root)
-    store._batching = cast(Any, _AtOnce(_files(store)))
+    store._group_commit = cast(Any, _AtOnce(_files(store)))
     return store
 
 

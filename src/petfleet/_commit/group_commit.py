@@ -37,7 +37,7 @@ class _HandedOnError(Exception):
     """The user's job goes on elsewhere, or later."""
 
 
-class Batching:
+class GroupCommit:
     """Carries calls from tasks to a backend and back; the arguments are those of the store."""
 
     def __init__(self, backend: Backend, lock_timeout: float, threads: int) -> None:

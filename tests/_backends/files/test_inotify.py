@@ -1,4 +1,4 @@
-"""What the system tells of changes is only a help: lost, refused or late, the last state is shown all the same."""
+"""The last state is shown even if notices of the system are lost, refused or late."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from petfleet._backends.files.reader import fingerprint
 from petfleet._model.fleet import PetFleet
 from petfleet._toml import encode
 from tests.conftest import pet, wait_until
-from tests.support.watching import Deaf, is_armed, only_looks, only_told, shown, shows
+from tests.support.watching import Deaf, is_subscribed, only_looks, only_told, shown, shows
 
 pytestmark = pytest.mark.anyio
 REAL = _rust_notify.RustNotify
@@ -35,15 +35,15 @@ def put(path: Path, name: str) -> None:
     path.write_text(encode.dumps(PetFleet("u", [pet(name)])), encoding="utf-8")
 
 
-def arming(monkeypatch: pytest.MonkeyPatch, arm: Callable[..., Any]) -> None:
-    """Have ``arm`` called where the system's notifier would be made."""
-    monkeypatch.setattr(_rust_notify, "RustNotify", arm)
+def replace_notifier(monkeypatch: pytest.MonkeyPatch, make: Callable[..., Any]) -> None:
+    """Call ``make`` instead of making the system's notifier."""
+    monkeypatch.setattr(_rust_notify, "RustNotify", make)
 
 
-async def test_what_the_system_refuses_is_found_by_looking(
+async def test_what_the_system_refuses_is_found_by_polling(
     store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without a free inotify instance each change is shown all the same, and there is one warning."""
+    """Without a free inotify instance each change is still shown, and there is one warning."""
     only_looks(monkeypatch)
     tries: list[object] = []
 
@@ -51,7 +51,7 @@ async def test_what_the_system_refuses_is_found_by_looking(
         tries.append(arguments)
         raise OSError("Too many open files (os error 24)")
 
-    arming(monkeypatch, refuse)
+    replace_notifier(monkeypatch, refuse)
     async with aclosing(store.watch("u")) as watch:
         assert await shown(watch) == []
         for name in ("mira", "tom", "ada"):
@@ -59,22 +59,21 @@ async def test_what_the_system_refuses_is_found_by_looking(
             await shows(watch, name)
         before = len(tries)
         wait_until(lambda: len(tries) > before)  # it goes on trying
-        arming(monkeypatch, REAL)
+        replace_notifier(monkeypatch, REAL)
         only_told(monkeypatch)
-        wait_until(lambda: is_armed(path.parent))
+        wait_until(lambda: is_subscribed(path.parent))
         put(path, "eve")
         await shows(watch, "eve")
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == [
-        f"watching {store._backend} by polling, since the system tells of no changes: "
-        "Too many open files (os error 24)"
+        f"watching {store._backend} by polling, since the system tells of no changes: Too many open files (os error 24)"
     ]
 
 
 async def test_a_notifier_that_breaks_is_replaced(
     store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that raises instead of telling is warned of, and there is another one at the next look, not before."""
+    """One that raises is logged, and another one is made at the next poll, not before."""
     only_looks(monkeypatch)
 
     class Broken(Deaf):
@@ -83,7 +82,7 @@ async def test_a_notifier_that_breaks_is_replaced(
         def watch(self, *arguments: object) -> str:
             raise _rust_notify.WatchfilesRustInternalError("error in underlying watcher")
 
-    arming(monkeypatch, Broken)
+    replace_notifier(monkeypatch, Broken)
     async with aclosing(store.watch("u")) as watch:
         assert await shown(watch) == []
         wait_until(lambda: Broken.made > 1)
@@ -93,16 +92,16 @@ async def test_a_notifier_that_breaks_is_replaced(
     assert "error in underlying watcher" in caplog.text
 
 
-async def test_what_was_not_told_has_it_armed_anew(
+async def test_a_change_that_went_untold_makes_it_subscribe_anew(
     store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change that only a look finds shows that the notifier is of no use any more."""
+    """If only a poll finds a change, the notifier is of no use any more."""
     put(path, "mira")
 
     class Lost(Deaf):
         made = 0
 
-    def armed(number: int) -> bool:
+    def subscribed(number: int) -> bool:
         return Lost.made >= number
 
     def goes_on(turns: int) -> None:
@@ -115,27 +114,27 @@ async def test_what_was_not_told_has_it_armed_anew(
         for number, name in enumerate(("tom", "ada"), 2):
             put(path, name)
             await shows(watch, name)
-            wait_until(partial(armed, number))
-            goes_on(2)  # what changes between arming anew and the look after it would be found by that look
+            wait_until(partial(subscribed, number))
+            goes_on(2)  # a change right after it subscribes anew would be found by the poll that follows
         made = Lost.made
         goes_on(5)
         assert Lost.made == made
 
 
-async def test_a_directory_that_is_made_while_arming(
+async def test_a_directory_that_is_made_while_subscribing(
     store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is armed, too, though it was not there when that began."""
+    """It is watched, too, though it did not exist when that began."""
     only_told(monkeypatch)
     late = [True]
 
-    def arm(*arguments: Any) -> Any:
+    def make(*arguments: Any) -> Any:
         if late:
             late.pop()
             path.parent.mkdir(parents=True)
         return REAL(*arguments)
 
-    arming(monkeypatch, arm)
+    replace_notifier(monkeypatch, make)
     async with aclosing(store.watch("u")) as watch:
         assert await shown(watch) == []
         put(path, "mira")
@@ -143,10 +142,10 @@ async def test_a_directory_that_is_made_while_arming(
 
 
 @pytest.mark.parametrize("user", ["u", "other"])
-async def test_what_changes_right_after_a_look_is_told(
+async def test_a_change_right_after_a_snapshot_is_told(
     user: str, root: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Arming comes before the look, at the first one and whenever a user joins: nothing falls in between."""
+    """Subscribing comes before the snapshot, at first and whenever a user joins, so no change is missed in between."""
     only_told(monkeypatch)
     put(path, "old")
     late: list[str] = []
@@ -170,24 +169,24 @@ async def test_what_changes_right_after_a_look_is_told(
             await shows(watch, "mira")
 
 
-def test_arming_ends_though_directories_come_and_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is never twice the same is left to the looks."""
+def test_subscribing_ends_though_directories_come_and_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the directories are never the same twice, polling has to find the changes."""
 
     class Restless(Deaf):
         made = 0
 
-    arming(monkeypatch, Restless)
-    seen = Notices(str(root), threading.Event())
+    replace_notifier(monkeypatch, Restless)
+    notices = Notices(str(root), threading.Event())
     numbers = itertools.count()
-    monkeypatch.setattr(seen, "_directories", lambda: {"/": (0, next(numbers))})
-    seen.subscribe(["u"])
+    monkeypatch.setattr(notices, "_directories", lambda: {"/": (0, next(numbers))})
+    notices.subscribe(["u"])
     assert Restless.made == inotify._MAX_TRIES
 
 
-async def test_who_joins_while_another_user_is_told_of_is_looked_at(
+async def test_a_user_who_joins_while_another_one_changes_is_read(
     store: FleetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A turn for the users that were named does not pass over a new one."""
+    """A turn for the users that notices named does not leave out a new one."""
     only_told(monkeypatch)
     wait = Notices.wait
     monkeypatch.setattr(Notices, "wait", lambda self, seconds: wait(self, seconds) or set())
@@ -195,23 +194,25 @@ async def test_who_joins_while_another_user_is_told_of_is_looked_at(
         assert await shown(watch) == await shown(other) == []
 
 
-def test_a_file_written_just_now_has_no_sign(root: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the clock of the file system has surely gone on, only reading it tells whether it was written again."""
-    place = UserPaths(str(root), "u")
-    assert fingerprint(place) == ()
+def test_a_file_that_was_just_written_has_no_fingerprint(
+    root: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the clock of the file system has moved on, only reading the file tells whether it was written again."""
+    paths = UserPaths(str(root), "u")
+    assert fingerprint(paths) == ()
     path.parent.mkdir(parents=True)
-    without = fingerprint(place)
+    without = fingerprint(paths)
     assert without
     put(path, "mira")
-    assert fingerprint(place) is None
+    assert fingerprint(paths) is None
     monkeypatch.setattr(disk, "_COARSEST_TIME", -1)
-    assert fingerprint(place) not in (None, without)
-    assert fingerprint(place) == fingerprint(place)
+    assert fingerprint(paths) not in (None, without)
+    assert fingerprint(paths) == fingerprint(paths)
 
 
 def test_a_root_that_is_the_top_of_the_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looking for the nearest directory that exists ends there, even where nothing may be looked at."""
-    seen = Notices("/", threading.Event())
-    assert list(seen._directories()) == ["/"]
+    """The search for the nearest existing directory ends there, even if nothing is accessible."""
+    notices = Notices("/", threading.Event())
+    assert list(notices._directories()) == ["/"]
     monkeypatch.setattr(inotify, "_directory", lambda path, follow: None)
-    assert seen._directories() == {}
+    assert notices._directories() == {}

@@ -24,8 +24,8 @@ UMASKS = [0o000, 0o022, 0o077, 0o177, 0o377, 0o777]
 
 
 @pytest.fixture(params=UMASKS, ids=oct)
-def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run with each umask, and with the usual one again afterwards."""
+def _umask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Run with each umask, set after the test's directory was made, and with the usual one again afterwards."""
     before = os.umask(request.param)
     try:
         yield

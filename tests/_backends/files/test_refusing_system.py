@@ -194,7 +194,7 @@ async def test_a_call_that_finds_no_thread_fails_and_never_happens(
             with pytest.raises(OSError, match="petfleet") as caught:
                 await call()
             assert (caught.value.errno, str(caught.value)) == (errno.EAGAIN, NO_THREAD)
-    assert not store._batching._queues
+    assert not store._group_commit._queues
     assert await store.peek("user") == PetFleet("user")
     assert await store.add("user", pet("nova")) == PetFleet("user", [pet("nova")], "nova")
     assert await store.load("user") == PetFleet("user", [pet("nova")], "nova")
@@ -247,7 +247,7 @@ async def test_a_refused_lock_needs_no_thread(
             await anyio.to_thread.run_sync(gate.reached.wait)
             refuse_threads(patch)
             gate.open()
-            while store._batching.workers._busy:
+            while store._group_commit.workers._busy:
                 await anyio.lowlevel.checkpoint()
             held.release()
     assert names(await store.load("user")) == ["mira", "nova"]
@@ -282,19 +282,21 @@ async def test_calls_that_are_to_be_tried_again_and_find_no_thread_fail(
     due: list[Callable[[], object]] = []
     with monkeypatch.context() as patch:
         async with anyio.create_task_group() as group:
-            patch.setattr(store._batching._lock_queue._timers, "call_later", lambda _, function: due.append(function))
+            patch.setattr(
+                store._group_commit._lock_queue._timers, "call_later", lambda _, function: due.append(function)
+            )
             with monkeypatch.context() as full:
                 full.setattr(lock_queue, "_MAX_THREADS", 0)
                 for name in ("nova", "otto"):
                     group.start_soon(attempts, store, errors, name)
                     await anyio.wait_all_tasks_blocked()
                 gate.open()
-                await anyio.to_thread.run_sync(wait_until, lambda: due and not store._batching.workers._busy)
-            await anyio.to_thread.run_sync(store._batching.workers.end_idle)
+                await anyio.to_thread.run_sync(wait_until, lambda: due and not store._group_commit.workers._busy)
+            await anyio.to_thread.run_sync(store._group_commit.workers.end_idle)
             refuse_threads(patch)
             due.pop()()
     check_no_thread(errors, 2)
-    assert not store._batching._queues
+    assert not store._group_commit._queues
     held.release()
     assert names(await store.add("user", pet("pia"))) == ["mira", "pia"]
 

@@ -26,7 +26,7 @@ from petfleet import (
 )
 from petfleet._backends.objects.backend import TOMBSTONE, TOMBSTONE_BYTES, tombstone
 from petfleet._backends.objects.bucket import Bucket, ConflictError, Found, UnansweredError, UnsentError, Version
-from petfleet._backends.objects.lineage import _MOST, Lineage, Writer
+from petfleet._backends.objects.lineage import _MAX_COMMITS, Lineage, Writer
 from petfleet._backends.protocol import OvertakenError
 from petfleet._commit.change import Change, Kind, carry_out
 from petfleet._util import runtime
@@ -463,7 +463,7 @@ def test_what_is_not_decided_in_time_says_so(watched: Watched, caplog: pytest.Lo
     assert [type(change.error) for change in changes] == [UnconfirmedCommitError] * 3
     assert len(watched.pauses) == 6
     assert watched.requests == ["put", "get"] * 7
-    assert "looking up whether it was written" in caplog.text
+    assert "checking whether it was written" in caplog.text
     watched.puts.clear()
     watched.gets.clear()
     assert names(watched.add("tom")) == ["mira", "tom"]
@@ -506,7 +506,7 @@ def test_a_crowd_of_writers_leaves_it_open(watched: Watched, monkeypatch: pytest
 
     def and_a_crowd(put: Put, arguments: tuple[Any, ...]) -> Version:
         version = put(*arguments)
-        ids = tuple(Writer().next_commit() for _ in range(_MOST))
+        ids = tuple(Writer().next_commit() for _ in range(_MAX_COMMITS))
         origin = Lineage.of(arguments[2])
         assert origin is not None
         put(arguments[0], arguments[1] + b"\n", Lineage(origin.origin, ids).note(), version)
@@ -732,19 +732,19 @@ def test_a_look_tells_what_has_changed(watched: Watched, other: ObjectBackend) -
     assert watched.requests == ["get"]
 
 
-def test_waiting_for_notices_ends_with_the_time_or_a_call(
+def test_waiting_for_notices_ends_with_the_time_or_a_signal(
     object_home: ObjectHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No one is ever named."""
+    """Nobody is ever named."""
     clock = Clock()
     monkeypatch.setattr(runtime, "sleep", clock.sleep)
     monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
 
-    class Calls:
+    class Stop:
         def is_set(self) -> bool:
             return clock.now > 1010
 
-    told = object_home.backend().notices(Calls())
+    told = object_home.backend().notices(Stop())
     assert told.subscribe(["u"]) is False
     assert told.invalidate() is False
     assert told.wait(5) == set()

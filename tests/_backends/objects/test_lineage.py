@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petfleet._backends.objects.lineage import _MOST, Lineage, Writer, followed, happened
+from petfleet._backends.objects.lineage import _MAX_COMMITS, Lineage, Writer, followed, happened
 
 A, B, C = Writer(), Writer(), Writer()
 ID = "0123456789ab-1"
@@ -27,9 +27,9 @@ def test_each_commit_has_an_id_of_its_own() -> None:
 
 def test_a_note_is_read_back() -> None:
     """What an object's metadata say is what was put there, and short enough for every store."""
-    line = crowd(None, 3 * _MOST)
+    line = crowd(None, 3 * _MAX_COMMITS)
     assert Lineage.of(line.note()) == line
-    assert len(line.commits) == _MOST
+    assert len(line.commits) == _MAX_COMMITS
     assert len(line.note()) < 1024
     assert line.note().isascii()
 
@@ -38,7 +38,7 @@ def test_a_note_is_read_back() -> None:
     "note",
     [
         *(None, "", "x", ID, f"{ID} x", f"{ID}  {ID}", f"{ID} {ID.upper()}", f"0123456789ab-0 {ID}"),
-        " ".join([ID] * (_MOST + 2)),
+        " ".join([ID] * (_MAX_COMMITS + 2)),
     ],
 )
 def test_other_notes_mean_nothing(note: str | None) -> None:
@@ -62,7 +62,7 @@ def test_what_was_lost_and_has_happened() -> None:
     for _ in range(1000):
         now = followed(now, B.next_commit())
     assert happened(lost, before, now) is True
-    assert happened(lost, before, crowd(now, _MOST - 2)) is True
+    assert happened(lost, before, crowd(now, _MAX_COMMITS - 2)) is True
 
 
 def test_what_was_lost_and_has_not_happened() -> None:
@@ -78,7 +78,7 @@ def test_what_was_lost_and_has_not_happened() -> None:
 def test_a_first_commit_that_was_lost() -> None:
     """The one that made the object is told even after a crowd: it is the origin."""
     lost = A.next_commit()
-    assert happened(lost, None, crowd(followed(None, lost), 2 * _MOST)) is True
+    assert happened(lost, None, crowd(followed(None, lost), 2 * _MAX_COMMITS)) is True
     assert happened(lost, None, crowd(None, 1)) is False
 
 
@@ -91,16 +91,16 @@ def test_what_cannot_be_told() -> None:
     assert happened(lost, before, crowd(None, 2)) is None
     mine = followed(None, B.next_commit())
     assert happened(lost, mine, followed(None, B.next_commit())) is None  # the same writer, on what a foreign one left
-    assert happened(lost, before, crowd(followed(before, lost), _MOST)) is None
-    assert happened(lost, before, crowd(before, _MOST)) is None
-    assert happened(lost, None, crowd(None, _MOST)) is None
+    assert happened(lost, before, crowd(followed(before, lost), _MAX_COMMITS)) is None
+    assert happened(lost, before, crowd(before, _MAX_COMMITS)) is None
+    assert happened(lost, None, crowd(None, _MAX_COMMITS)) is None
 
 
 def test_a_crowd_does_not_matter_if_what_was_replaced_is_still_told() -> None:
     """The commit would stand before the one that it was to follow."""
-    before = crowd(None, _MOST)
+    before = crowd(None, _MAX_COMMITS)
     lost = A.next_commit()
-    assert happened(lost, before, crowd(before, _MOST - 1)) is False
+    assert happened(lost, before, crowd(before, _MAX_COMMITS - 1)) is False
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=30), st.integers(0, 60))
@@ -114,7 +114,7 @@ def test_never_a_false_answer(steps: list[tuple[int, bool]], crowded: int) -> No
             line = followed(line, lost)
         now = crowd(line, crowded + (not happens))
         assert happened(lost, before, now) in (happens, None)
-        assert happened(lost, before, now) is not None or crowded >= _MOST - 7
+        assert happened(lost, before, now) is not None or crowded >= _MAX_COMMITS - 7
 
 
 def test_traces_that_are_missing_leave_it_open() -> None:
@@ -130,6 +130,6 @@ def test_traces_that_are_missing_leave_it_open() -> None:
 
 def test_a_crowd_does_not_matter_if_any_of_what_was_replaced_is_still_told() -> None:
     """Though the last one's writer has written since."""
-    before = followed(crowd(None, _MOST), B.next_commit())
+    before = followed(crowd(None, _MAX_COMMITS), B.next_commit())
     lost = A.next_commit()
     assert happened(lost, before, followed(before, B.next_commit())) is False

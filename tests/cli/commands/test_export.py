@@ -85,7 +85,9 @@ def test_fleets_that_cannot_be_exported(two_pets_root: Path, tmp_path: Path, run
     assert done.out == "2 exported, 4 failed\n"
     assert f"petfleet: {file}.incomplete: not complete, and so it has this name\n" in done.err
     assert "petfleet: x::y: not exported: invalid name 'x::y': " in done.err
-    assert f"petfleet: lin: not exported: {two_pets_root}/lin: A user's directory must not be a symbolic link" in done.err
+    assert (
+        f"petfleet: lin: not exported: {two_pets_root}/lin: A user's directory must not be a symbolic link" in done.err
+    )
     assert f"petfleet: eve: not exported: {broken}, line 1, column 11: expected" in done.err
     assert "petfleet: pip: not exported: " in done.err
     assert file.read_text() == "the last whole one\n"

@@ -253,14 +253,14 @@ MUTANTS: Final = (
         "_backends/files/test_owners.py::test_modes_of_what_is_made",
     ),
     Mutant(
-        "a directory made while arming is armed",
+        "a directory made while subscribing is watched",
         "_backends/files/inotify.py",
         "range(_MAX_TRIES)",
         "range(1)",
-        "_backends/files/test_inotify.py::test_a_directory_that_is_made_while_arming",
+        "_backends/files/test_inotify.py::test_a_directory_that_is_made_while_subscribing",
     ),
     Mutant(
-        "a directory made again is armed again",
+        "a directory made again is watched again",
         "_backends/files/inotify.py",
         "                self._valid = False  # a",
         "                pass  # a",
@@ -271,7 +271,7 @@ MUTANTS: Final = (
         "_backends/files/inotify.py",
         "        except Exception as error:  # noqa: BLE001 - several",
         "        except ZeroDivisionError as error:  # several",
-        "_backends/files/test_inotify.py::test_what_the_system_refuses_is_found_by_looking",
+        "_backends/files/test_inotify.py::test_what_the_system_refuses_is_found_by_polling",
     ),
     Mutant(
         "a notifier that breaks ends no watch",
@@ -288,10 +288,10 @@ MUTANTS: Final = (
         "test_watch_threads.py::test_importing_petfleet_imports_none_of_the_extras",
     ),
     Mutant(
-        "a file written just now is read at each look",
+        "a file written just now is read at each poll",
         "_backends/files/reader.py",
         "    if not disk.settled(file):\n        return None\n",
         "",
-        "_backends/files/test_inotify.py::test_a_file_written_just_now_has_no_sign",
+        "_backends/files/test_inotify.py::test_a_file_that_was_just_written_has_no_fingerprint",
     ),
 )

@@ -10,7 +10,7 @@ MUTANTS: Final = (
     Mutant(
         "an answer from memory alone is revalidated",
         "_backends/objects/backend.py",
-        "        if self._from_memory:\n",
+        "        if self._from_cache:\n",
         "        if False:\n",
         "_backends/objects/test_backend.py::test_what_rests_on_memory_alone_is_revalidated",
     ),
@@ -18,7 +18,7 @@ MUTANTS: Final = (
         "a batch is taken before the store is looked at",
         "_backends/objects/backend.py",
         "        return ObjectCommit(self, user_id)\n",
-        "        self._look(user_id)\n        return ObjectCommit(self, user_id)\n",
+        "        self._current(user_id)\n        return ObjectCommit(self, user_id)\n",
         "_backends/objects/test_backend.py::test_nothing_is_asked_before_the_calls_are_taken",
     ),
     Mutant(
@@ -94,8 +94,8 @@ MUTANTS: Final = (
     Mutant(
         "a try is repeated under the same id",
         "_backends/objects/backend.py",
-        "            line = lineage.followed(before, commit)\n",
-        '            line = lineage.followed(before, commit + "0")\n',
+        "            successor = lineage.followed(before, commit)\n",
+        '            successor = lineage.followed(before, commit + "0")\n',
         "_backends/objects/test_backend.py::test_what_has_happened_is_found_out",
     ),
     Mutant(
@@ -178,7 +178,7 @@ MUTANTS: Final = (
     Mutant(
         "a crowd of writers in between leaves a lost commit open",
         "_backends/objects/lineage.py",
-        "    if len(now.commits) < _MOST or kept:\n",
+        "    if len(now.commits) < _MAX_COMMITS or kept:\n",
         "    if True:\n",
         "_backends/objects/test_lineage.py::test_what_cannot_be_told",
     ),

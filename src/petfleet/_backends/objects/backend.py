@@ -126,7 +126,7 @@ class ObjectBackend:
 
     def peek(self, user_id: str) -> PetFleet | None:
         """Return the fleet as it is now; None if there is none."""
-        return self._look(user_id).state.readable()
+        return self._current(user_id).state.readable()
 
     def text(self, user_id: str) -> str | None:
         """Return the text that the fleet's object holds now; None if there is no fleet."""
@@ -171,7 +171,7 @@ class ObjectBackend:
 
     def snapshot(self, user_id: str, seen: object) -> Snapshot | None:
         """Return the fleet as it is now; None if its fingerprint equals ``seen``."""
-        known = self._look(user_id)
+        known = self._current(user_id)
         fingerprint = (known.version,)
         return None if fingerprint == seen else Snapshot(fingerprint, known.state.readable())
 
@@ -184,7 +184,7 @@ class ObjectBackend:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _look(self, user_id: str) -> _Known:
+    def _current(self, user_id: str) -> _Known:
         """Return what is stored now: the same object as the last time if nothing has changed."""
         return self._read(user_id, self._seen.get(user_id))
 
@@ -230,7 +230,7 @@ class ObjectCommit:
         self._backend = backend
         self._user_id = user_id
         self._known = _NOTHING
-        self._from_memory = False
+        self._from_cache = False
 
     def try_turn(self) -> bool:
         """Take the turn if no other try of this backend has it."""
@@ -252,16 +252,16 @@ class ObjectCommit:
 
     def read(self) -> State:
         """Return the state that was last seen; if none was, read it."""
-        remembered = self._backend._seen.get(self._user_id)
-        self._from_memory = remembered is not None
-        self._known = remembered or self._backend._read(self._user_id, None)
+        cached = self._backend._seen.get(self._user_id)
+        self._from_cache = cached is not None
+        self._known = cached or self._backend._read(self._user_id, None)
         return self._known.state
 
     def confirm(self, before: State) -> State:
         """Check that a state from the cache is still stored, and return what is."""
-        if self._from_memory:
+        if self._from_cache:
             self._known = self._backend._read(self._user_id, self._known)
-            self._from_memory = False
+            self._from_cache = False
         return self._known.state
 
     def write(self, before: State, after: State) -> None:
@@ -294,10 +294,10 @@ class ObjectCommit:
         give_up = runtime.monotonic() + backend._settle_seconds
         tries = 0
         while True:
-            line = lineage.followed(before, commit)
+            successor = lineage.followed(before, commit)
             try:
-                version = backend._bucket.put(_key(user_id), data, line.note(), known.version)
-                backend._remember(user_id, _Known(version, line, after), len(data))
+                version = backend._bucket.put(_key(user_id), data, successor.note(), known.version)
+                backend._remember(user_id, _Known(version, successor, after), len(data))
                 return
             except UnsentError:
                 pass
@@ -306,7 +306,7 @@ class ObjectCommit:
             except UnansweredError as error:
                 reached = True
                 lost = error
-                log.warning("%s; looking up whether it was written", error)
+                log.warning("%s; checking whether it was written", error)
             except OSError:
                 if not reached:
                     raise

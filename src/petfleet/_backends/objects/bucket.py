@@ -1,4 +1,4 @@
-"""Objects under one prefix of a bucket: obstore's blocking calls, and what their errors mean. Knows no fleets."""
+"""Objects under one prefix of a bucket: the blocking calls of obstore, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-_NOTE: Final = "petfleet"  # the key of the metadata
+_NOTE: Final = "petfleet"  # the key of our metadata
 _DEFAULT_TIMEOUT: Final = timedelta(seconds=10)
-# A gateway that restarts is waited for, but not for the three minutes that are obstore's default.
+# Long enough for a gateway that restarts, but not the three minutes that are obstore's default.
 _READ_RETRIES: Final = {
     "max_retries": 10,
     "backoff": {"init_backoff": timedelta(milliseconds=50), "max_backoff": timedelta(seconds=1), "base": 2},
     "retry_timeout": timedelta(seconds=5),
 }
-# What obstore reads from the environment only where no client options are given, and so never beside ours.
+# obstore reads client options from the environment only if it is given none, and so never beside ours.
 _ENVIRONMENTS: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
 _CLIENT_OPTIONS: Final = (
     *("allow_http", "allow_invalid_certificates", "connect_timeout", "http1_only", "http2_only", "pool_idle_timeout"),
@@ -29,19 +29,19 @@ _CLIENT_OPTIONS: Final = (
 )
 _STATUS: Final = re.compile(r"s - Server returned non-2xx status code: (\d{3})")
 _DURATION: Final = re.compile(r" in [0-9.]+[nµm]?s(, after \d+ retries, max_retries: \d+, retry_timeout: \w+)?(?= - )")
-# Each with what no key can hold, since keys stand in most messages: an angle bracket and a slash, an end of line.
+# Each holds text that no key can hold, since keys occur in most messages: an angle bracket and a slash, a line feed.
 _NO_BUCKET: Final = re.compile("<Code>(NoSuchBucket|ContainerNotFound)</Code>")
 _NO_CONNECTION: Final = re.compile(r"\n +kind: Connect,\n")
-_CONFLICT: Final = 409  # S3: another conditional request was at it
+_CONFLICT: Final = 409  # S3: another conditional request is under way
 _FORBIDDEN: Final = (401, 403)
-_NOT_IMPLEMENTED: Final = 501  # a header that the store does not know: so it wrote nothing
-_NOT_FINAL: Final = (408, 425, 429)  # client errors that say nothing about the request itself
+_NOT_IMPLEMENTED: Final = 501  # the object store does not know a header, and so wrote nothing
+_NOT_FINAL: Final = (408, 425, 429)  # client errors that do not say whether the request was carried out
 
-_used_in: int | None = None  # the process whose threads obstore has started
+_used_in: int | None = None  # the process in which obstore has started its threads
 
 
 class Version(NamedTuple):
-    """Which state of an object; stores use the one, the other or both."""
+    """The version of an object. Object stores use one of the fields, or both."""
 
     e_tag: str | None
     version: str | None
@@ -51,11 +51,11 @@ class Found(NamedTuple):
     """An object.
 
     Attributes:
-        data: its bytes; None if they are more than were asked for.
-        size: their number.
+        data: its bytes; None if it has more than were asked for.
+        size: how many bytes it has.
         version: its version.
-        note: what was noted beside it.
-        modified: when it was written, in Unix time, by the store's clock.
+        note: our metadata of the object.
+        modified: when it was written, in Unix time, by the clock of the object store.
     """
 
     data: bytes | None
@@ -66,7 +66,7 @@ class Found(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What a listing tells of an object."""
+    """An object in a listing."""
 
     key: str
     size: int
@@ -74,31 +74,31 @@ class Listed(NamedTuple):
 
 
 class UnchangedError(Exception):
-    """The object is still the one that is known."""
+    """The object still has the version that is known."""
 
 
 class ConflictError(Exception):
-    """The object is not the one to be replaced: by this request nothing was written."""
+    """The object has another version than the one to replace: this request wrote nothing."""
 
 
 class UnsentError(OSError):
-    """There was no connection: nothing was written."""
+    """There was no connection, so nothing was written."""
 
 
 class UnansweredError(OSError):
-    """There was no answer, or none that says: it may have been written, and may still be."""
+    """There was no response, or none that tells: the object may have been written, or may still be."""
 
 
 class Bucket:
-    """The objects under one URL, such as ``s3://bucket/prefix``. May be used from any thread.
+    """The objects under one URL, such as ``s3://bucket/prefix``. It may be used from any thread.
 
     Args:
-        url: of the scheme s3, gs or az.
+        url: with the scheme s3, gs or az.
         options: for obstore's ``from_url``.
 
     Raises:
         ModuleNotFoundError: obstore is not installed.
-        ValueError: the URL or an option means nothing to obstore.
+        ValueError: obstore does not accept the URL or an option.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
@@ -113,7 +113,7 @@ class Bucket:
         if scheme not in _ENVIRONMENTS or not separator or not rest.strip("/"):
             raise ValueError(f"url must be like s3://bucket/prefix, gs://... or az://..., not {url!r}")
         if set(rest) & set("?#%") or {".", ".."} & set(rest.split("/")):
-            raise ValueError(f"url must have no '?', '#', '%' or '..' in it, or it would mean another: {url!r}")
+            raise ValueError(f"url must not contain '?', '#', '%' or '..', which would change its meaning: {url!r}")
         self.url: str = url.rstrip("/")
         self._obstore = obstore
         given = dict(options)
@@ -121,25 +121,26 @@ class Bucket:
         client = {"timeout": _DEFAULT_TIMEOUT, **_from_environment(scheme), **given.pop("client_options", {})}
         try:
             self._reads: S3Store = from_url(self.url, client_options=client, retry_config=reads, **given)  # type: ignore[call-overload] # the options are the caller's
-            # A put that the library repeated by itself could find the outcome of its own first try: we do it, and look.
+            # A put that obstore repeated could conflict with its own first try. So petfleet repeats puts itself, and
+            # checks whether the first try happened.
             once = {**reads, "max_retries": 0}
             self._puts: S3Store = from_url(self.url, client_options=client, retry_config=once, **given)  # type: ignore[call-overload] # the options are the caller's
         except obstore.exceptions.BaseError as error:
             raise ValueError(f"{self.url}: {_text(error)}") from error
 
-    def get(self, key: str, most: int, known: Version | None = None) -> Found | None:
-        """Return the object, without its bytes if they are more than ``most``; None if there is none.
+    def get(self, key: str, max_bytes: int, known: Version | None = None) -> Found | None:
+        """Return the object, without its bytes if it has more than ``max_bytes``; None if there is none.
 
         Raises:
-            UnchangedError: it is the one that is ``known``.
-            OSError: it could not be read; if there is no such bucket, FileNotFoundError.
+            UnchangedError: it still has the version ``known``.
+            OSError: it could not be read. If the bucket does not exist, this is a FileNotFoundError.
         """
         self._begin(key)
         try:
             options: Any = {} if known is None or known.e_tag is None else {"if_none_match": known.e_tag}
             answer = self._obstore.get(self._reads, key, options=options)
             size = answer.meta["size"]
-            data = None if size > most else bytes(answer.bytes())
+            data = None if size > max_bytes else bytes(answer.bytes())
         except self._obstore.exceptions.NotModifiedError:
             raise UnchangedError from None
         except FileNotFoundError as error:
@@ -152,12 +153,18 @@ class Bucket:
         return Found(data, size, version, answer.attributes.get(_NOTE), answer.meta["last_modified"].timestamp())
 
     def put(self, key: str, data: bytes, note: str, replacing: Version | None) -> Version:
-        """Put an object in the place of that version of it, or of none, and return its new version.
+        """Write an object, and return its new version.
+
+        Args:
+            key: of the object.
+            data: its new bytes.
+            note: its new metadata.
+            replacing: the version that the object must have now; None if it must not exist.
 
         Raises:
-            ConflictError: something else is there; nothing was written.
-            UnansweredError: it may have been written, and may still be.
-            OSError: nothing was written (UnsentError: for want of a connection).
+            ConflictError: the object has another version; nothing was written.
+            UnansweredError: the object may have been written, or may still be.
+            OSError: nothing was written. If there was no connection, this is an UnsentError.
         """
         self._begin(key)
         mode: Any = "create"
@@ -172,10 +179,10 @@ class Bucket:
         return Version(put["e_tag"], put["version"])
 
     def list(self) -> Iterator[Listed]:
-        """Yield what the store's listing tells of each object under the URL.
+        """Yield each object under the URL, as the listing of the object store shows it.
 
         Raises:
-            OSError: they could not be listed.
+            OSError: the objects could not be listed.
         """
         self._begin("")
         try:
@@ -190,7 +197,7 @@ class Bucket:
         if _used_in is None:
             _used_in = os.getpid()
         elif _used_in != os.getpid():
-            # It would wait for threads that only the parent has, for ever.
+            # It would wait forever for threads that only the parent has.
             raise OSError(
                 errno.ENOTSUP,
                 "obstore cannot be used in a process forked from one that has used it: start processes by spawn, or "
@@ -205,7 +212,7 @@ class Bucket:
             return self._os_error(error, key, UnsentError)
         if _NO_BUCKET.search(str(error)):
             return self._os_error(error, key)
-        # No such object: there is none to be replaced.
+        # FileNotFoundError: the object that the put should replace is gone.
         conflicts = (known.AlreadyExistsError, known.PreconditionError, FileNotFoundError)
         if isinstance(error, conflicts) or status == _CONFLICT:
             return ConflictError()
@@ -225,18 +232,18 @@ class Bucket:
 
 
 def _from_environment(scheme: str) -> dict[str, str]:
-    """Return the client options that the environment holds, like AWS_ALLOW_HTTP."""
+    """Return the client options from the environment, such as AWS_ALLOW_HTTP."""
     named = ((name, os.environ.get(f"{_ENVIRONMENTS[scheme]}_{name.upper()}")) for name in _CLIENT_OPTIONS)
     return {name: value for name, value in named if value is not None}
 
 
 def _status(error: Exception) -> int:
-    """Return the HTTP status that the store answered; 0 if none came."""
+    """Return the HTTP status of the response; 0 if there was none."""
     found = _STATUS.search(str(error))
     return int(found[1]) if found else 0
 
 
 def _text(error: Exception) -> str:
-    """Return what an error of obstore says, in one line, without the Rust objects and the durations that it adds."""
-    # To those who watch, an error that is told anew by its duration would be another one at each look.
+    """Return the message of an error of obstore in one line, without the Rust objects and the durations in it."""
+    # With its duration, the same outage would be a new error at each poll, and watches would raise it each time.
     return _DURATION.sub("", " ".join(str(error).partition("\n\nDebug source:")[0].split()))
