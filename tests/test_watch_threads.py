@@ -163,7 +163,7 @@ async def test_a_thread_that_was_let_go_fails_no_one(root: Path, file: Path, tol
     gc.collect()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watching.aclose)
-        await in_thread(lambda: watching._shift is None)
+        await in_thread(lambda: watching._running is None)
         async with aclosing(watching.watch("u")) as watch:
             assert await shown(watch) == []
             gate.open()

@@ -1,9 +1,9 @@
-"""Watching fleets: one thread a store looks at the files of watched users, and wakes who waits for a change.
+"""Watching fleets: one thread per store reads the fleets of watched users, and wakes the tasks that wait for a change.
 
-What the operating system tells of changes (``notices``) only makes it fast. What makes it sure is a look at every
-watched user once a second: notices get lost (a queue that overflows, a network file system, a limit reached, an
-ancestor of the root that is renamed). One thread for all watchers, since an account may have 128 inotify instances, and
-hundreds of streams of a server one watcher each; so a disk that is stuck under one user holds up the others' watchers.
+The notices of the operating system only make it fast. What makes it reliable is that every watched user is read once a
+second: notices get lost (a queue overflows, the file system is on a network, a limit is reached, an ancestor of the
+root is renamed). One thread serves all watches, since an account may have only 128 inotify instances, and a server
+hundreds of watches. So a disk that is stuck under one user delays the watches of all.
 """
 
 from __future__ import annotations
@@ -30,52 +30,52 @@ from petfleet._util.fork import start_clean_in_child
 
 
 class _Outcome(NamedTuple):
-    """What a look at a user's file brought; equal keys mean the same."""
+    """What reading a user's fleet returned or raised; equal keys mean equal outcomes."""
 
     key: object
     found: PetFleet | Exception
 
 
 class _Watched:
-    """A user, and who watches."""
+    """A watched user."""
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
         self.watches: weakref.WeakSet[Watch] = weakref.WeakSet()
-        # Held, since nothing else may hold a task that waits: the garbage collector would end it.
+        # Strong references: often nothing else refers to a waiting task, and the garbage collector would end it.
         self.waiters: set[Waiter] = set()
-        self.joined = 0  # the first turn that looks for the last one who joined
+        self.joined = 0  # the first turn that serves the watch that joined last
         self.fingerprint: object = None
         self.outcome: _Outcome | None = None
-        self.looked: float = 0  # the turn of the last look
+        self.looked: float = 0  # the turn that read it last
 
     def wake(self) -> None:
-        """Have all who wait look at the outcome."""
+        """Wake all tasks that wait for an outcome."""
         Waiter.wake(self.waiters.copy())
 
     def is_left(self) -> bool:
-        """Return whether no one watches any more."""
+        """Return whether nothing watches the user any more."""
         for waiter in self.waiters.copy():
             if waiter.loop_is_closed():
-                self.waiters.discard(waiter)  # its task will never be woken, and holds its watch
+                self.waiters.discard(waiter)  # its task never wakes, and keeps its watch alive
         return not self.watches and not self.waiters
 
 
 class _WatchThread:
-    """One life of the thread."""
+    """A running thread, and the signal that ends its waits."""
 
     thread: threading.Thread
 
     def __init__(self) -> None:
-        self.called = False
+        self.stopped = False
 
     def is_set(self) -> bool:
-        """Return whether to stop waiting: someone joined, or the interpreter waits for its threads to end."""
-        return self.called or not threading.main_thread().is_alive()
+        """Return whether to stop waiting: a watch joined, or the interpreter waits for its threads to end."""
+        return self.stopped or not threading.main_thread().is_alive()
 
 
 class Watching:
-    """Looks after all watches of a store, in a thread that lives as long as there are any.
+    """Serves all watches of a store, in a thread that lives as long as there are any.
 
     Args:
         backend: where the fleets live.
@@ -87,109 +87,112 @@ class Watching:
         start_clean_in_child(self)
 
     def start_clean(self) -> None:
-        """Begin without thread and watches: when made, and in a forked child, whose watches join again."""
+        """Start without thread and watches. Also called in a forked child, whose watches join again."""
         self._mutex = threading.Lock()
         self._users: dict[str, _Watched] = {}
-        self._shift: _WatchThread | None = None
+        self._running: _WatchThread | None = None
         self._turn = 0
 
     # --- in the event loop -------------------------------------------------------------------------------------------
 
     def watch(self, user_id: str) -> Watch:
-        """Return a watch, which joins when it is first asked; ModuleNotFoundError if what it takes is missing."""
+        """Return a watch, which joins when it is first awaited; ModuleNotFoundError if watchfiles is missing."""
         self._backend.check_notices()
         return Watch(self, user_id)
 
     def join(self, watch: Watch) -> _Watched:
-        """Return what the watch waits for, looked after by a thread.
+        """Return the user that the watch waits for, and start the thread if there is none.
 
         Raises:
             OSError: the thread could not be started.
         """
         with self._mutex:
-            if self._shift is None:
-                shift = _WatchThread()
-                # Not a daemon: the interpreter's end unwinds those wherever they are, and watchfiles waits in Rust
-                # code, which must not be unwound. It ends by itself once the main thread has. (Without _shift, too.)
-                shift.thread = runtime.start_thread(partial(self._work, shift), "petfleet-watch", daemon=False)
-                self._shift = shift
+            if self._running is None:
+                current = _WatchThread()
+                # Not a daemon: the interpreter unwinds daemons wherever they are when it ends, and Rust code, in which
+                # watchfiles waits, must not be unwound. This thread ends by itself after the main thread.
+                current.thread = runtime.start_thread(partial(self._work, current), "petfleet-watch", daemon=False)
+                self._running = current
             watched = self._users.get(watch._user_id)
             if watched is None:
                 watched = self._users[watch._user_id] = _Watched(watch._user_id)
             if watch not in watched.watches:
                 watched.watches.add(watch)
-                watch._since = watched.joined = self._turn + 1  # a look under way may see what was before the call
-                self._shift.called = True
+                # A read under way may return what was there before the call.
+                watch._since = watched.joined = self._turn + 1
+                self._running.stopped = True
             return watched
 
     def leave(self, watch: Watch) -> None:
-        """Forget a watch, and wake who waits in it."""
+        """Remove a watch, and wake the tasks that wait in it."""
         with self._mutex:
             watched = self._users.get(watch._user_id)
-            if self._shift is not None:
-                self._shift.called = True
+            if self._running is not None:
+                self._running.stopped = True
         if watched is not None:
             watched.watches.discard(watch)
             watched.wake()
 
     async def aclose(self) -> None:
-        """End the thread if no one watches any more."""
+        """End the thread if nothing is watched any more."""
         with self._mutex:
             self._forget_left()
-            if self._users or self._shift is None:
+            if self._users or self._running is None:
                 return
-            shift, self._shift = self._shift, None
-            shift.called = True
-        await anyio.to_thread.run_sync(shift.thread.join, abandon_on_cancel=True)
+            current, self._running = self._running, None
+            current.stopped = True
+        await anyio.to_thread.run_sync(current.thread.join, abandon_on_cancel=True)
 
     # --- in the thread -----------------------------------------------------------------------------------------------
 
-    def _work(self, shift: _WatchThread) -> None:
+    def _work(self, current: _WatchThread) -> None:
         try:
-            self._look_after_all(shift)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            self._fail(shift, error)
+            self._watch_all(current)
+        except BaseException as error:  # noqa: BLE001 - every error must reach the tasks that wait
+            self._fail(current, error)
 
-    def _look_after_all(self, shift: _WatchThread) -> None:
-        # In no attribute: after a fork the child must not touch, nor even drop, what threads of the parent use.
-        notices = self._backend.notices(shift)
+    def _watch_all(self, current: _WatchThread) -> None:
+        # In no attribute: a forked child must not touch, nor even drop, what threads of its parent use.
+        notices = self._backend.notices(current)
         at_once = self._backend.snapshots_at_once
-        lookers = concurrent.futures.ThreadPoolExecutor(at_once, "petfleet-look")  # starts threads as it needs them
+        readers = concurrent.futures.ThreadPoolExecutor(
+            at_once, "petfleet-watch-read"
+        )  # starts threads as it needs them
         try:
             next_look = math.inf
             named: set[str] | None = None  # all of them
-            while watched := self._begin(shift):
+            while watched := self._begin(current):
                 late = runtime.monotonic() >= next_look
                 new = {user_id for user_id, each in watched.items() if each.joined > each.looked}
                 if late:
                     named = None
-                # Before the look: what changes between the two must not be missed.
+                # Before reading, so that no change between the two is missed.
                 if (named is None or new) and notices.subscribe(watched):
                     named = None
                 if named is None:
                     named = set(watched)
                     next_look = runtime.monotonic() + self._backend.poll_seconds
                 due = [watched[user_id] for user_id in (named | new) & watched.keys()]
-                changed = list((map if at_once == 1 else lookers.map)(self._look, due))
+                changed = list((map if at_once == 1 else readers.map)(self._refresh, due))
                 if any(changed) and late and notices.invalidate():
                     named = None
                 else:
                     named = notices.wait(next_look - runtime.monotonic())
         finally:
-            lookers.shutdown()
+            readers.shutdown()
             notices.close()
 
-    def _begin(self, shift: _WatchThread) -> dict[str, _Watched]:
-        """Begin a turn, and return who is watched; no one to end."""
+    def _begin(self, current: _WatchThread) -> dict[str, _Watched]:
+        """Begin a turn, and return the watched users; none to end."""
         if not threading.main_thread().is_alive():
             raise OSError(errno.ECANCELED, "the interpreter is ending: petfleet watches no more", str(self._backend))
         with self._mutex:
-            if self._shift is not shift:
+            if self._running is not current:
                 return {}
             self._forget_left()
             if not self._users:
-                self._shift = None
-            shift.called = False
+                self._running = None
+            current.stopped = False
             self._turn += 1
             return self._users.copy()
 
@@ -198,12 +201,12 @@ class Watching:
             if watched.is_left():
                 del self._users[user_id]
 
-    def _look(self, watched: _Watched) -> bool:
-        """Look at a user's file, and return whether something else was found than the last time."""
+    def _refresh(self, watched: _Watched) -> bool:
+        """Read a user's fleet, and return whether the outcome has changed."""
         changed = False
-        look = self._found(watched)
-        if look is not None:
-            before, (watched.fingerprint, watched.outcome) = watched.outcome, look
+        found = self._read(watched)
+        if found is not None:
+            before, (watched.fingerprint, watched.outcome) = watched.outcome, found
             changed = before is None or before.key != watched.outcome.key
         first = watched.looked < watched.joined
         watched.looked = self._turn
@@ -211,26 +214,26 @@ class Watching:
             watched.wake()
         return changed
 
-    def _found(self, watched: _Watched) -> tuple[object, _Outcome] | None:
+    def _read(self, watched: _Watched) -> tuple[object, _Outcome] | None:
         """Return what is there now, and its fingerprint; None if nothing has changed since the last time."""
         try:
-            look = self._backend.snapshot(watched.user_id, watched.fingerprint)
-        except Exception as error:  # noqa: BLE001 - it belongs to those who watch
+            snapshot = self._backend.snapshot(watched.user_id, watched.fingerprint)
+        except Exception as error:  # noqa: BLE001 - it belongs to the watches
             return None, _Outcome((type(error), str(error)), error.with_traceback(None))
-        if look is None:
+        if snapshot is None:
             return None
-        fleet = look.fleet or PetFleet(watched.user_id)
-        return look.fingerprint, _Outcome(_key(fleet), fleet)
+        fleet = snapshot.fleet or PetFleet(watched.user_id)
+        return snapshot.fingerprint, _Outcome(_key(fleet), fleet)
 
-    def _fail(self, shift: _WatchThread, error: BaseException) -> None:
-        """Have all who watch hear of an error; whoever goes on after it starts a thread again."""
+    def _fail(self, current: _WatchThread, error: BaseException) -> None:
+        """Give all watches an error; the next call of any of them starts a thread again."""
         with self._mutex:
-            if self._shift is not shift:
+            if self._running is not current:
                 return
-            users, self._users, self._shift = self._users, {}, None
+            users, self._users, self._running = self._users, {}, None
         if not isinstance(error, Exception):
             error = RuntimeError(f"{type(error).__name__}: {error}")
-        # With a key like no other: they hear of the next one too, though it be the same.
+        # A key unlike any other, so that an equal error is reported again the next time.
         outcome = _Outcome(object(), error.with_traceback(None))
         for watched in users.values():
             watched.outcome = outcome
@@ -241,7 +244,7 @@ class Watching:
 class Watch(AsyncIterator[PetFleet]):
     """What :meth:`petfleet.FleetStore.watch` returns: the user's fleet, now and whenever it was changed."""
 
-    # An object and no generator: one that is dropped before its end needs an event loop to be closed.
+    # Not a generator: closing one that was dropped early needs an event loop.
 
     def __init__(self, watching: Watching, user_id: str) -> None:
         self._watching = watching
@@ -251,13 +254,13 @@ class Watch(AsyncIterator[PetFleet]):
         self._since = 0
 
     async def __anext__(self) -> PetFleet:
-        """Return the fleet, as soon as it is another one than before; raise what keeps it from being read, once."""
+        """Return the fleet as soon as it has changed; raise once what prevents reading it."""
         while not self._closed:
             watched = self._watching.join(self)
             waiter = Waiter()
             watched.waiters.add(waiter)
             try:
-                # Only now: what is found after this look wakes the waiter.
+                # Only after adding the waiter: an outcome found after this look wakes it.
                 if self._new(watched) is None and not self._closed:
                     await waiter.wait(math.inf)
             finally:
@@ -272,12 +275,12 @@ class Watch(AsyncIterator[PetFleet]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the iteration, that of a task which waits in it too. Dropping the iterator does as well."""
+        """End the iteration, also for a task that waits in it. Dropping the iterator ends it too."""
         self._closed = True
         self._watching.leave(self)
 
     def _new(self, watched: _Watched) -> _Outcome | None:
-        """Return what was found, if a look since this watch began found it, and it is not what was given last."""
+        """Return the outcome if it was read since this watch began, and differs from the last one returned."""
         if watched.looked < self._since:  # read before the outcome: the thread writes it after that
             return None
         outcome = watched.outcome

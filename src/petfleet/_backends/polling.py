@@ -19,11 +19,11 @@ class NoNotices:
         self._stop = stop
 
     def subscribe(self, users: Iterable[str]) -> bool:
-        """Return False: no change goes untold that could have been told."""
+        """Return False: no notices are missed, since there are none."""
         return False
 
     def invalidate(self) -> bool:
-        """Return False: subscribing anew would not help."""
+        """Return False: starting over would not help."""
         return False
 
     def wait(self, seconds: float) -> set[str]:

@@ -16,7 +16,8 @@ class OvertakenError(Exception):
 class Commit(Protocol):
     """One try at one user's fleet, in one thread: a turn, a read, then :meth:`write` or :meth:`confirm`.
 
-    Each method may raise OvertakenError, OSError or FleetFormatError: then nothing has happened.
+    Each method may raise OvertakenError, OSError or FleetFormatError: then nothing has happened, except that after
+    UnconfirmedCommitError (an OSError that only :meth:`write` raises) nobody can tell.
     """
 
     path: str
@@ -50,7 +51,7 @@ class Commit(Protocol):
 
         Raises:
             UnconfirmedCommitError: the change may have happened.
-            OSError, ValueError: nothing was written. (After any other error, nobody can tell.)
+            OSError, ValueError: nothing was written. Any other error leaves open whether it was.
         """
 
     def close(self) -> None:
@@ -81,10 +82,10 @@ class Notices(Protocol):
     """Tells whose fleets have changed, for one thread. It may miss changes: the store polls besides."""
 
     def subscribe(self, users: Iterable[str]) -> bool:
-        """Tell of changes of these users from now on; True if changes made before this returned may go untold."""
+        """Tell of changes of these users from now on; True if changes made before this returned may be missed."""
 
     def invalidate(self) -> bool:
-        """Subscribe anew the next time, since a change went untold; False if that would not help."""
+        """Make the next call of subscribe start over, since a change was missed; False if that would not help."""
 
     def wait(self, seconds: float) -> set[str] | None:
         """Wait until a fleet has changed, the time is over, or the signal to stop is set.

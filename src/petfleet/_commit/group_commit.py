@@ -50,9 +50,11 @@ class GroupCommit:
         finish_at_exit(self)
 
     def start_clean(self) -> None:
-        """Begin without queues and threads: when made, and in a forked child, which has none of the threads."""
+        """Start without queues and threads. Also called in a forked child, which inherits no thread."""
         self.mutex = runtime.Lock()
-        self.changed = runtime.Condition(self.mutex)  # told when calls have their outcome, or wait for others' turns
+        self.changed = runtime.Condition(
+            self.mutex
+        )  # notified when calls are done, or begin to wait for other processes
         self._queues: dict[str, UserQueue] = {}
         self._timers = runtime.Timers()
         self.workers: Pool[UserQueue] = Pool(self._run, 4, self._threads, self._timers)
@@ -65,9 +67,9 @@ class GroupCommit:
     async def call(
         self, user_id: str, apply: Callable[[PetFleet | None], PetFleet | None], kind: Kind
     ) -> PetFleet | None:
-        """Have a change carried out, and return the fleet right after it.
+        """Carry out a change, and return the fleet right after it.
 
-        Cancelled before the change was taken, it never happens; later it happens whole.
+        A call that is cancelled before its change was taken has no effect; later it takes full effect.
         """
         refuse_nested(self, user_id)
         call = PendingCall(apply, kind)
@@ -88,7 +90,7 @@ class GroupCommit:
             raise
 
     async def aclose(self) -> None:
-        """Wait for calls made before, but not for turns that others have, and end the threads until the next call."""
+        """Wait for the calls made before, except those that wait for other processes, and end the threads."""
         with self.mutex:
             before = [(q, call) for q in self._queues.values() for call in (*q.taken, *q.waiting)]
         if before or self.workers.idle or self.peeks.idle:
@@ -106,19 +108,19 @@ class GroupCommit:
                 queue = UserQueue(user_id)
                 self._submit(queue)
                 self._queues[user_id] = queue
-            # Last, so that no KeyboardInterrupt leaves a waiting call without a job. (A job without a call ends.)
+            # Last, so that no KeyboardInterrupt leaves a waiting call without a job; a job without a call just ends.
             queue.append(call)
             return queue
 
     def _submit(self, queue: UserQueue) -> None:
-        """Have a worker commit the user's next batch; users who were not served just now come first."""
+        """Let a worker commit the user's next batch; users who were not served just now come first."""
         hot = runtime.monotonic() - (self._served.get(queue.user_id) or 0.0) < _HOT_SECONDS
         queue.enter(NO_THREAD)
         queue.ticket = None
         self.workers.submit(queue, ahead=not hot)
 
     def _submit_or_fail(self, queue: UserQueue) -> list[PendingCall]:
-        """Do the same; return the calls that have failed, since it could not be done."""
+        """Submit the user's next batch. If there is no thread for it, fail its calls and return them."""
         try:
             self._submit(queue)
         except OSError as error:
@@ -128,12 +130,12 @@ class GroupCommit:
         return []
 
     def _run(self, queue: UserQueue) -> float:
-        """Do a user's job, and return the seconds that its write took, if there was one."""
+        """Do a user's job, and return how many seconds its write took, or 0."""
         try:
             took = self._try(queue)
         except _HandedOnError:
             return 0.0
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the calls concerned must hear of it
+        except BaseException as error:  # noqa: BLE001 - every error must reach the calls
             took = 0.0
             with self.mutex:
                 calls = queue.taken or queue.take()
@@ -142,7 +144,7 @@ class GroupCommit:
         return took
 
     def _try(self, queue: UserQueue) -> float:
-        """Commit one batch, if any call is left: the one retry loop that there is."""
+        """Commit one batch, if any call is left. This is the only retry loop."""
         while True:
             with self.mutex:
                 queue.tried_at = runtime.monotonic()
@@ -155,11 +157,11 @@ class GroupCommit:
                     waited = not commit.try_turn()
                     if waited and not self._wait_turn(queue, commit):
                         return 0.0
-                    calls = self._take(queue)  # only now: whatever has arrived meanwhile joins this batch
-                    # Without calls, what was just made for them is still to be removed.
+                    calls = self._take(queue)  # as late as possible: calls that arrived meanwhile join the batch
+                    # Without calls it still removes the directory that begin has just created.
                     return carry_out(calls, commit, queue.enter) if calls or (create and not waited) else 0.0
                 finally:
-                    # What was committed stays committed, whatever becomes of the lock.
+                    # A commit stays a commit, even if the lock cannot be released.
                     log.best_effort(commit.close)
             except OvertakenError:
                 queue.enter(OTHERS_TURN)
@@ -167,7 +169,7 @@ class GroupCommit:
                     late = queue.requeue()
                 Waiter.wake([call.waiter for call in late])
                 queue.overtaken += 1
-            if queue.overtaken > 1:  # once is no sign of a crowd
+            if queue.overtaken > 1:  # once is no sign of contention
                 if not self._refused(queue):
                     return 0.0
                 ticket = queue.ticket = object()
@@ -181,7 +183,7 @@ class GroupCommit:
             return queue.take()
 
     def _end(self, queue: UserQueue) -> None:
-        """End a job: wake its tasks, and put the user's next job at the back, or forget the user."""
+        """End a job: wake its tasks, and submit the user's next job or drop the user."""
         now, waited = runtime.monotonic(), 0.0
         with self.mutex:
             calls, queue.taken = queue.taken, []
@@ -193,7 +195,7 @@ class GroupCommit:
                 self._counts.add_commit(len(calls))
                 self._served.put(queue.user_id, now, len(queue.user_id))
             if self._queues.get(queue.user_id) is not queue:
-                pass  # its first call was interrupted before it was one
+                pass  # an interrupt came before its first call was added
             elif not queue.waiting:
                 del self._queues[queue.user_id]
             else:
@@ -206,18 +208,18 @@ class GroupCommit:
 
     def _close(self, before: Sequence[tuple[UserQueue, PendingCall]]) -> None:
         with self.mutex:
-            self.changed.wait_for(lambda: not any(queue.is_about(call) for queue, call in before))
+            self.changed.wait_for(lambda: not any(queue.is_under_way(call) for queue, call in before))
         self.workers.end_idle()
         self.peeks.end_idle()
 
     def finish(self) -> None:
-        """Wait for what was taken; nothing is taken any more."""
+        """Take no more calls, and wait for the taken ones, since the interpreter ends."""
         with self.mutex:
             self._ends = True
             self.changed.wait_for(lambda: not any(queue.taken for queue in self._queues.values()))
 
     def _wait_turn(self, queue: UserQueue, commit: Commit) -> bool:
-        """Wait until the turn comes, in this thread, in whose place another one runs; False if no call is left."""
+        """Wait for the turn in this thread, while another one has its slot; False if no call is left."""
         if not self._refused(queue):
             return False
         ticket = queue.ticket = object()
@@ -226,7 +228,7 @@ class GroupCommit:
         finally:
             with self.mutex:
                 if queue.ticket is not ticket:
-                    raise _HandedOnError  # however the wait ended: the calls are another job's
+                    raise _HandedOnError  # however the wait ended, another job has the calls by now
                 queue.ticket = None
         if not waited:
             ticket = queue.ticket = object()
@@ -235,20 +237,20 @@ class GroupCommit:
         return True
 
     def _refused(self, queue: UserQueue) -> bool:
-        """Note that others have the turn, and return whether any call waits for it."""
+        """Note that another process has the turn, and return whether any call waits for it."""
         queue.enter(OTHERS_TURN)
         with self.mutex:
             if queue.refused_at is None:
                 queue.refused_at = runtime.monotonic()
                 self._counts.add_wait()
             refused = queue.refuse() if self._lock_timeout == 0 else []
-            waits = not refused and queue.any_waits()  # now: a task that is woken may call again
+            waits = not refused and queue.any_waits()  # before any task is woken, since it may call again
             self.changed.notify_all()
         Waiter.wake([call.waiter for call in refused])
         return waits
 
     def _resume(self, queue: UserQueue, ticket: object) -> None:
-        """Give the user a new job in the place of the one that waits, if it still does."""
+        """Submit a new job in place of the waiting one, unless that has gone on."""
         with self.mutex:
             calls = [] if ticket is None or queue.ticket is not ticket else self._submit_or_fail(queue)
             mark_done(calls)

@@ -1,4 +1,4 @@
-"""Turns that others have: a few threads wait for them in the kernel, one thread tries all others now and then."""
+"""Locks that other processes hold: a few threads wait for them in the kernel, one thread polls the rest."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _MAX_TRIES: Final = 1000  # a second, for all users together
 
 
 class LockQueue:
-    """The users of one store whose turns others have; thousands of them take no more than a few threads."""
+    """Waits for the turns of one store's users; thousands of users take no more than a few threads."""
 
     def __init__(self, backend: Backend, mutex: threading.Lock) -> None:
         self._backend = backend
         self._mutex = mutex
-        # Not those of the pool: a disk that is stuck under one user must not keep more workers from being let in.
+        # Timers of its own: a disk that is stuck under one user must not stop the pool from adding workers.
         self._timers = runtime.Timers()
         self._waiting = self._polled = 0
 
     def wait(self, commit: Commit, release_slot: Callable[[Callable[[], object]], None]) -> bool:
-        """Wait for a turn in this thread, which stands aside meanwhile; False at once if too many threads do."""
+        """Wait for a turn in this thread, without its slot; False at once if too many threads wait already."""
         with self._mutex:
             if self._waiting >= _MAX_THREADS:
                 return False
@@ -40,7 +40,7 @@ class LockQueue:
         return True
 
     def poll(self, queue: UserQueue, resume: Callable[[], object]) -> None:
-        """Call ``resume`` when a thread may wait, the turn may be free, or no call waits any more; else OSError."""
+        """Call ``resume`` when a thread may wait, the turn may be free, or no call waits; OSError without a thread."""
 
         def try_it() -> None:
             with self._mutex:

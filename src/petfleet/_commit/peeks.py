@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 class Peeks(Pool[Callable[[], float]]):
-    """Threads for reads, as many as are worth having."""
+    """Threads for reads."""
 
     def __init__(self, threads: int, timers: runtime.Timers) -> None:
         super().__init__(lambda job: job(), threads, threads, timers)
 
     async def peek(self, read: Callable[[], T], seconds: float = math.inf) -> T:
-        """Return what ``read`` returns in a thread, ahead of others if it is wanted within some seconds.
+        """Run ``read`` in a thread, and return its result; with a time limit it goes ahead of others.
 
         Raises:
             TimeoutError: it took longer.

@@ -1,4 +1,4 @@
-"""The threads that work: as many at once as the storage has use for, and what is urgent first."""
+"""Worker threads: as many in parallel as the storage can use, urgent jobs first."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from petfleet._util import log, runtime
 T = TypeVar("T")
 Tickets = runtime.Queue[object]
 
-_AHEAD: Final = 0.1  # seconds: what has waited so long is not overtaken any more
+_AHEAD: Final = 0.1  # seconds: a job that has waited this long is not overtaken
 _STUCK_SECONDS: Final = 0.05
 _END: Final = object()  # instead of a ticket
 
 
 class Pool(Generic[T]):
-    """Runs things in daemon threads of its own; ``run`` returns the seconds that its write took, if any."""
+    """Runs jobs in daemon threads of its own; ``run`` returns how many seconds a job's write took, or 0."""
 
     def __init__(self, run: Callable[[T], float], least: int, most: int, timers: runtime.Timers) -> None:
         self._run = run
         self._sizing = Sizing(least, most)
         self._timers = timers
         self._lock = runtime.Lock()
-        self._changed = runtime.Condition(self._lock)  # told when a thread is done with something
+        self._changed = runtime.Condition(self._lock)  # notified when a thread has finished a job
         self._ready: list[tuple[float, int, T]] = []  # a heap
         self._number = itertools.count()
-        self._busy: set[object] = set()  # a ticket for each thread that was asked for, and is neither idle nor aside
+        self._busy: set[object] = set()  # a ticket for each thread that is neither idle nor has released its slot
         self._mine = threading.local()
-        self._tickets: Tickets = runtime.Queue()  # for the idle ones
+        self._tickets: Tickets = runtime.Queue()  # wake idle threads
         self._ended: runtime.Queue[threading.Thread] = runtime.Queue()
         self.idle = self._ending = self._begun = self._begun_before = 0
         self._closed = self._checks = False
@@ -45,10 +45,10 @@ class Pool(Generic[T]):
             self._tickets.put(_END)
 
     def submit(self, thing: T, *, ahead: bool) -> None:
-        """Have ``thing`` run soon, ``ahead`` of those that are not and wait for less than a tenth of a second.
+        """Run ``thing`` soon; with ``ahead``, before all others that have waited for less than 0.1 s.
 
         Raises:
-            OSError: there is no thread, and none could be started; ``thing`` will not be run.
+            OSError: there is no thread, and none can be started; ``thing`` will not run.
         """
         entry = (runtime.monotonic() - _AHEAD * ahead, next(self._number), thing)
         with self._lock:
@@ -62,11 +62,11 @@ class Pool(Generic[T]):
                 raise
 
     def release_slot(self, wait: Callable[[], object]) -> None:
-        """Wait, in a thread of the pool, while another one runs in its place."""
+        """Wait in a thread of the pool, while another thread has its slot."""
         with self._lock:
             self._busy.discard(self._mine.ticket)
             self._changed.notify_all()
-            with suppress(OSError):  # then they wait for this thread after all
+            with suppress(OSError):  # then the ready jobs wait for this thread
                 if self._ready:
                     self._start_one()
         try:
@@ -76,7 +76,7 @@ class Pool(Generic[T]):
                 self._busy.add(self._mine.ticket)
 
     def end_idle(self) -> None:
-        """End the threads as they run out of work, until more is submitted, and wait for what they are about now."""
+        """Wait for the running jobs, and end threads that have nothing to do, until the next submit."""
         with self._lock:
             self._closed = True
             for _ in range(self.idle):
@@ -92,7 +92,7 @@ class Pool(Generic[T]):
         return len(self._busy) < self._sizing.at_once
 
     def _start_one(self) -> None:
-        """Have a thread run what is ready, or look later whether one is to be let in; OSError if there is none."""
+        """Let a thread run what is ready, or check later whether to add one; OSError if there is none at all."""
         if self._is_room():
             ticket = object()
             self._busy.add(ticket)
@@ -105,16 +105,16 @@ class Pool(Generic[T]):
                     runtime.start_thread(work, "petfleet")
                 return
             except BaseException as error:
-                self._busy.discard(ticket)  # after an interrupt its thread may be there, and waits for another one
+                self._busy.discard(ticket)  # after an interrupt its thread may exist, and waits for another ticket
                 if not self._busy or not isinstance(error, OSError):
                     raise
         if not self._checks and (self._is_room() or self._sizing.at_once < self._sizing.most):
-            with suppress(OSError):  # without a thread for it, those that are there will come to it
+            with suppress(OSError):  # without a timer thread, the threads that exist run the job later
                 self._timers.call_later(_STUCK_SECONDS, self._check)
                 self._checks, self._begun_before = True, self._begun
 
     def _check(self) -> None:
-        """Let more threads in if none of them has begun anything for some time."""
+        """Add threads if none of them has begun a job for some time."""
         with self._lock:
             self._checks = False
             if self._ready and self._begun == self._begun_before:
@@ -123,7 +123,7 @@ class Pool(Generic[T]):
                 self._start_one()
 
     def work(self, ticket: object) -> bool:
-        """Run what is ready; return whether the thread is to wait for another ticket."""
+        """Run what is ready; return whether the thread then waits for another ticket."""
         while True:
             with self._lock:
                 expected = ticket in self._busy
@@ -142,13 +142,13 @@ class Pool(Generic[T]):
                 if (took := self._run(thing)) > 0:
                     with self._lock:
                         self._sizing.judge(took, runtime.thread_time() - began)
-            except BaseException as error:  # noqa: BLE001 - the thread must go on, for those that wait
+            except BaseException as error:  # noqa: BLE001 - the thread must survive, for the jobs that wait
                 log.warning("a job ended in an error that no call could be told: %r", error)
             del thing
 
 
 def _work(pool: weakref.ref[Pool[T]], tickets: Tickets, ended: runtime.Queue[threading.Thread], ticket: object) -> None:
-    """Work as often as there is a ticket; an idle thread keeps no pool alive."""
+    """Run jobs for each ticket. An idle thread does not keep its pool alive."""
     while ticket is not _END and (there := pool()) is not None:
         goes_on = there.work(ticket)
         del there

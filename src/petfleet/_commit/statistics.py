@@ -9,7 +9,7 @@ from typing import Final
 from petfleet._util import runtime
 
 _LONG_WAIT: Final = 1.0  # seconds; a longer wait for a turn is worth a warning
-_WARNING_SECONDS: Final = 10.0  # between two of these: one is enough when hundreds wait
+_WARNING_SECONDS: Final = 10.0  # between two warnings, however many users wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class FleetStoreStatistics:
 
 
 class Counts:
-    """The same while it grows; the caller has a lock."""
+    """The counts while they grow. The caller holds a lock."""
 
     def __init__(self) -> None:
         self._commits = self._changes = self._largest = self._waits = 0

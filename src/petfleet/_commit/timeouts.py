@@ -1,4 +1,4 @@
-"""What kept a call waiting until its time was over, as its error tells."""
+"""What a call has waited for, found out for its timeout error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from petfleet._commit.user_queue import OTHERS_TURN, PendingCall, UserQueue
 from petfleet._model.errors import LockTimeoutError
 from petfleet._util import runtime
 
-_HOLDER_SECONDS: Final = 0.03  # how long a call that gives up waits to be told who has kept it waiting
+_HOLDER_SECONDS: Final = 0.03  # how long a call that gives up waits to learn which process holds the lock
 
 
 async def timeout_error(
@@ -20,10 +20,9 @@ async def timeout_error(
     """Return the error of a call that was not taken in time.
 
     Args:
-        queue, call: the call, and where it has waited.
-        backend, peeks: tell who has the turn.
-        resume: called if that is no one: what the user's thread waits for is not what others take by now, but a file
-            that was replaced.
+        queue, call: the call, and the queue in which it has waited.
+        backend, peeks: find out which process has the turn.
+        resume: called if none has it: the user's thread waits for a lock file that was replaced, and must begin again.
     """
     now = runtime.monotonic()
     found = Holder(None, queue.phase.format(now - queue.since) or None)

@@ -1,4 +1,4 @@
-"""The calls that wait for one user: each a change, and the task that waits for it. No I/O, no threads."""
+"""The waiting calls of one user. No I/O, no threads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from petfleet._commit.waiter import Waiter
 from petfleet._model.fleet import PetFleet
 from petfleet._util import runtime
 
-# What calls wait for, as an error says it.
+# What calls wait for, in the words of a timeout error.
 NO_THREAD: Final = "since all threads of the store are busy: try again, or raise threads"
 OTHERS_TURN: Final = ""  # the backend says it
 
-_MAX_BATCH: Final = 256  # so that no one holds a lock, or the interpreter, for long
+_MAX_BATCH: Final = 256  # longer batches would hold the lock, and the interpreter, for too long
 
 
 class PendingCall(Change):
@@ -37,7 +37,7 @@ class PendingCall(Change):
         return not self.cancelled and not self.waiter.loop_is_closed()
 
     def expire(self) -> bool:
-        """Withdraw it, since its time is over, unless it was taken: then return True, and its outcome comes."""
+        """Cancel the call, since its time is over. Return True if it was taken: then its outcome follows."""
         self.expired = True
         self.cancelled = not self.taken
         return self.taken
@@ -53,7 +53,7 @@ class PendingCall(Change):
 
 
 def mark_done(calls: Sequence[PendingCall]) -> None:
-    """Note that calls have their result or error; under the engine's mutex, if anyone may wait for it there."""
+    """Mark calls as done. Hold the engine's mutex if another thread may wait for them."""
     for call in calls:
         call.done = True
 
@@ -64,7 +64,7 @@ def post(calls: Sequence[PendingCall]) -> None:
 
 
 class UserQueue:
-    """One user's calls, those that wait and those that were taken. All but ``enter`` wants the engine's mutex."""
+    """One user's calls, waiting and taken. Hold the engine's mutex for every method but ``enter``."""
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
@@ -78,11 +78,11 @@ class UserQueue:
         self.enter(NO_THREAD)
 
     def enter(self, phase: str) -> None:
-        """Note what the calls wait for from now on, as an error says it."""
+        """Note what the calls wait for from now on, in the words of a timeout error."""
         self.phase, self.since = phase, runtime.monotonic()
 
     def append(self, call: PendingCall) -> None:
-        """Let a call wait."""
+        """Add a call at the back."""
         if len(self.waiting) >= self._compact_at:
             # Calls that gave up would pile up behind a holder that never lets go.
             self.waiting = deque(filter(PendingCall.waits, self.waiting))
@@ -90,17 +90,17 @@ class UserQueue:
         self.waiting.append(call)
 
     def any_waits(self) -> bool:
-        """Return whether any task still waits; those in front that do not are forgotten."""
+        """Return whether any task still waits, and drop abandoned calls at the front."""
         while self.waiting and not self.waiting[0].waits():
             self.waiting.popleft()
         return bool(self.waiting)
 
-    def is_about(self, call: PendingCall) -> bool:
-        """Return whether a call is being carried out, or will be without waiting for others."""
+    def is_under_way(self, call: PendingCall) -> bool:
+        """Return whether a call is under way: taken, or waiting for nothing but this process."""
         return not call.done and (call.taken or (self.phase is not OTHERS_TURN and call.waits()))
 
     def take(self) -> list[PendingCall]:
-        """Take the next calls: from now on they happen whole, or fail."""
+        """Take the next calls: from now on they take full effect, or fail."""
         self.tried_at = runtime.monotonic()
         while self.waiting and len(self.taken) < _MAX_BATCH:
             call = self.waiting.popleft()
@@ -110,7 +110,7 @@ class UserQueue:
         return self.taken
 
     def requeue(self) -> list[PendingCall]:
-        """Have the taken calls wait again, before all others: nothing has happened. Return those that are too late."""
+        """Put the taken calls back at the front, since nothing has happened. Return those whose time is over."""
         taken, self.taken = self.taken, []
         for call in taken:
             call.taken = False
@@ -118,7 +118,7 @@ class UserQueue:
         return [call for call in taken if call.expired]
 
     def refuse(self) -> list[PendingCall]:
-        """Return the calls that were there at the last try; they wait no longer."""
+        """Remove and return the calls that waited at the last try."""
         refused: list[PendingCall] = []
         while self.waiting and self.waiting[0].enqueued <= self.tried_at:
             refused.append(self.waiting.popleft())

@@ -1,4 +1,4 @@
-"""Tasks that wait, and threads that wake them: on asyncio and trio alike, and without ever waiting for a loop."""
+"""Lets tasks wait and threads wake them, on asyncio and trio; a waking thread never waits for an event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_WOKEN: Final = 32
 
 
 class Waiter:
-    """Where the task that makes it waits until any thread wakes it."""
+    """Lets the task that creates it wait until any thread wakes it."""
 
     __slots__ = ("_event", "_future", "_in_loop", "_woken", "loop_is_closed")
 
@@ -72,17 +72,17 @@ class Waiter:
         return self._woken
 
     def is_done(self) -> bool:
-        """Return whether it waits no longer, on asyncio; called in its event loop."""
+        """Return whether the wait has ended, on asyncio. Call it in the event loop of the waiter."""
         return self._future is None or self._future.done()
 
     def resolve(self) -> None:
-        """Have it go on, on asyncio, if it still waits; called in its event loop."""
+        """End the wait, on asyncio. Call it in the event loop of the waiter."""
         if self._future is not None and not self._future.done():  # it is done when its task was cancelled
             self._future.set_result(None)
 
     @staticmethod
     def wake(waiters: Iterable[Waiter]) -> None:
-        """Wake their tasks, all of one event loop in one go."""
+        """Wake the tasks of these waiters, with one call for each event loop."""
         loops: dict[Callable[..., object], list[Waiter]] = {}
         for waiter in waiters:
             loops.setdefault(waiter._in_loop, []).append(waiter)
@@ -102,7 +102,7 @@ class _Deadlines:
 
     @staticmethod
     def of(loop: asyncio.AbstractEventLoop, seconds: float) -> _Deadlines:
-        """Return those of the loop that runs in this thread."""
+        """Return the deadlines of the event loop that runs in this thread."""
         if _here.loop is not loop:
             _here.loop, _here.deadlines = loop, {}
         deadlines = _here.deadlines.get(seconds)
@@ -147,7 +147,7 @@ def load() -> None:
 
 
 def _have_woken(waiters: list[Waiter]) -> None:
-    """Have the loop of these waiters wake their tasks in its next turn."""
+    """Let the event loop of these waiters wake their tasks in its next turn."""
     try:
         waiters[0]._in_loop(_wake, waiters)
     except Exception:  # noqa: BLE001 - the loop is closed: no task waits any more

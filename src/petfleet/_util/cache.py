@@ -1,4 +1,4 @@
-"""A bounded memory for what can be had again at a price."""
+"""A bounded cache for values that are costly to recompute."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[K, V]):
-    """A dict that forgets what was not used lately; bounded in entries and in bytes.
+    """A dict that drops entries not used lately; bounded in entries and in bytes.
 
-    Two generations: when the young one is full it becomes the old one, and the old one is dropped. What is used
-    again moves to the young one. There is no lock on purpose: each dict operation is atomic, a race between threads
-    can only count a few bytes wrong or forget an entry early, and a lock could be left locked by a fork.
+    Two generations: when the young one is full, it becomes the old one, and the old one is dropped. An entry that is
+    used again moves to the young one. There is no lock on purpose: each dict operation is atomic, a race between
+    threads can only count a few bytes wrong or drop an entry early, and a fork could leave a lock locked.
     """
 
     __slots__ = ("_bytes", "_most_bytes", "_most_entries", "_old", "_young")

@@ -1,4 +1,4 @@
-"""What has threads: it begins anew in a forked child, which has none of them, and ends before the interpreter."""
+"""Hooks for objects with threads: they start clean in a forked child, and finish before the interpreter ends."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class StartsClean(Protocol):
     """Something with threads of its own."""
 
     def start_clean(self) -> None:
-        """Begin as if nothing had been called yet."""
+        """Start as if nothing had been called yet."""
 
 
 _alive: weakref.WeakSet[StartsClean] = weakref.WeakSet()
 
 
 def start_clean_in_child(thing: StartsClean) -> None:
-    """Have a forked child begin anew with ``thing``, if it lives then."""
+    """Call ``thing.start_clean()`` in each forked child, as long as ``thing`` lives."""
     _alive.add(thing)
 
 
@@ -33,17 +33,17 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
 
 
 class Finishes(Protocol):
-    """Something whose threads the end of the interpreter would stop wherever they are."""
+    """Something with daemon threads, which the interpreter stops at any point when it ends."""
 
     def finish(self) -> None:
-        """Wait for what must not be stopped."""
+        """Wait for work that must not be stopped half way."""
 
 
 _finishing: weakref.WeakSet[Finishes] = weakref.WeakSet()
 
 
 def finish_at_exit(thing: Finishes) -> None:
-    """Have the interpreter wait for ``thing``, if it lives then."""
+    """Call ``thing.finish()`` before the interpreter ends, if ``thing`` lives then."""
     _finishing.add(thing)
 
 

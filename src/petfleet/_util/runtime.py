@@ -1,4 +1,4 @@
-"""The engine's threads, locks, queues, timers and clock, in one place, where a test can put its own."""
+"""The engine's threads, locks, queues, timers and clock, in one place, so that a test can replace them."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ async def test_a_notifier_that_breaks_is_replaced(
     assert "error in underlying watcher" in caplog.text
 
 
-async def test_a_change_that_went_untold_makes_it_subscribe_anew(
+async def test_a_missed_change_makes_it_subscribe_anew(
     store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If only a poll finds a change, the notifier is of no use any more."""

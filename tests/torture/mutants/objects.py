@@ -185,7 +185,7 @@ MUTANTS: Final = (
     Mutant(
         "many watched users are looked at side by side",
         "_watch.py",
-        "(map if at_once == 1 else lookers.map)",
+        "(map if at_once == 1 else readers.map)",
         "(map)",
         "_backends/objects/test_backend.py::test_many_watched_users_are_looked_at_side_by_side",
     ),

@@ -13,7 +13,7 @@ _ARM: Final = """                if (named is None or new) and notices.subscribe
                     named = set(watched)
                     next_look = runtime.monotonic() + self._backend.poll_seconds
                 due = [watched[user_id] for user_id in (named | new) & watched.keys()]
-                changed = list((map if at_once == 1 else lookers.map)(self._look, due))
+                changed = list((map if at_once == 1 else readers.map)(self._refresh, due))
 """
 _LOOK: Final = _ARM[_ARM.index("                if named is None:") :]
 
@@ -40,11 +40,11 @@ MUTANTS: Final = (
         "_backends/files/test_inotify.py::test_a_change_right_after_a_snapshot_is_told",
     ),
     Mutant(
-        "a change that went untold makes it subscribe anew",
+        "a missed change makes it subscribe anew",
         "_watch.py",
         "if any(changed) and late and notices.invalidate():",
         "if any(changed) and late and False:",
-        "_backends/files/test_inotify.py::test_a_change_that_went_untold_makes_it_subscribe_anew",
+        "_backends/files/test_inotify.py::test_a_missed_change_makes_it_subscribe_anew",
     ),
     Mutant(
         "watched users are looked at now and then",
@@ -91,7 +91,7 @@ MUTANTS: Final = (
     Mutant(
         "the watching thread is started again",
         "_watch.py",
-        "            if not self._users:\n                self._shift = None\n",
+        "            if not self._users:\n                self._running = None\n",
         "",
         "store/test_watch_threads.py::test_breaking_out_leaves_nothing",
     ),
@@ -105,8 +105,8 @@ MUTANTS: Final = (
     Mutant(
         "the watching thread ends with the interpreter",
         "_watch.py",
-        "return self.called or not threading.main_thread().is_alive()",
-        "return self.called",
+        "return self.stopped or not threading.main_thread().is_alive()",
+        "return self.stopped",
         "test_watch_threads.py::test_the_interpreter_ends",
     ),
     Mutant(
@@ -126,8 +126,8 @@ MUTANTS: Final = (
     Mutant(
         "no task waits for a thread that failed",
         "_watch.py",
-        "users, self._users, self._shift = self._users, {}, None",
-        "users, self._users, self._shift = {}, {}, None",
+        "users, self._users, self._running = self._users, {}, None",
+        "users, self._users, self._running = {}, {}, None",
         "test_watch_threads.py::test_an_unforeseen_failure_is_told_and_the_watch_goes_on",
     ),
     Mutant(
@@ -140,7 +140,7 @@ MUTANTS: Final = (
     Mutant(
         "a thread that was let go fails no one",
         "_watch.py",
-        "            if self._shift is not shift:\n                return\n",
+        "            if self._running is not current:\n                return\n",
         "",
         "test_watch_threads.py::test_a_thread_that_was_let_go_fails_no_one",
     ),
@@ -168,7 +168,7 @@ MUTANTS: Final = (
     Mutant(
         "closing the store calls the idle thread back",
         "_watch.py",
-        "            shift.called = True\n        await",
+        "            current.stopped = True\n        await",
         "            pass\n        await",
         "store/test_watch_threads.py::test_closing_the_store_ends_an_idle_thread_at_once",
     ),

@@ -25,7 +25,7 @@ class FileBackend:
     """Fleets under one root directory, as ``FleetStore(root)`` uses it.
 
     Args:
-        root: an absolute path. The directory is created with the first fleet.
+        root: the directory, created with the first fleet. A relative path means another directory after a chdir.
     """
 
     peeks_at_once = 4  # more threads only take the interpreter from one another
@@ -109,7 +109,7 @@ class FileBackend:
                         raise
                     if on_skipped is None:
                         log.warning("%s; left out of the users", error)
-                    elif entry.name != "lost+found":  # every disk that is mounted as the root has one
+                    elif entry.name != "lost+found":  # ext4 makes it at the top of each disk
                         on_skipped(entry.name, error)
                     continue
                 if found:

@@ -23,7 +23,7 @@ _MAX_TRIES: Final = 3  # of subscribing while directories come and go
 class Notices:
     """Tells whose files have changed, for one thread. It may miss changes: the store polls besides.
 
-    Never raises if the operating system refuses to watch: it logs one warning, and tells nothing from then on.
+    Never raises if the operating system refuses to watch: it logs one warning, and tells nothing until that works again.
 
     Args:
         root: the directory of all fleets; it need not exist.
@@ -41,7 +41,7 @@ class Notices:
         self._warned = False
 
     def subscribe(self, users: Iterable[str]) -> bool:
-        """Tell of changes of these users from now on; True if changes made before this returned may go untold."""
+        """Tell of changes of these users from now on; True if changes made before this returned may be missed."""
         self._users = {UserPaths(self._root, user).directory: user for user in users}
         wanted = self._directories()
         if self._valid and wanted == self._subscribed:
@@ -54,7 +54,7 @@ class Notices:
         return True
 
     def invalidate(self) -> bool:
-        """Subscribe anew the next time, since a change went untold."""
+        """Make the next call of subscribe start over, since a change was missed."""
         self._valid = False
         return True
 
@@ -66,7 +66,7 @@ class Notices:
         """
         if self._notify is not None:
             try:
-                # Rounded up, so that it does not return early; 0 would wait for ever.
+                # Rounded up, so that it does not return early; 0 would wait forever.
                 events = self._notify.watch(_BURST_MS, _STEP_MS, max(1, math.ceil(seconds * 1000)), self._stop)
             except Exception as error:  # noqa: BLE001 - whatever it is, polling goes on
                 self._refused(error)
