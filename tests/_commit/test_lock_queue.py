@@ -25,6 +25,7 @@ from petfleet._util import runtime
 from tests.conftest import pet, until
 from tests.support.backends import is_free
 from tests.support.children import names, program
+from tests.support.deadlines import SHORT, time_is_up_when
 from tests.support.fake_backend import FakeBackend, FakeCommit, load
 from tests.support.gate import Gate
 
@@ -324,9 +325,12 @@ async def test_who_was_overtaken_once_tries_again_at_once(backend: FakeBackend) 
     assert store.statistics().lock_waits == 0
 
 
-async def test_a_file_that_is_waited_for_in_vain_is_found_out_by_a_call_that_gives_up(backend: FakeBackend) -> None:
+async def test_a_file_that_is_waited_for_in_vain_is_found_out_by_a_call_that_gives_up(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If nobody has the turn by then, the thread waits for a lock that was replaced: the next job asks anew."""
-    store = GroupCommit(backend, 0.01, 1)
+    store = GroupCommit(backend, SHORT, 1)
+    time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
     old = backend.turns["user"] = Gate()
     backend.holders = [None]
     with pytest.raises(LockTimeoutError, match="though it is free by now: try again"):
@@ -346,10 +350,11 @@ async def test_a_file_that_is_waited_for_in_vain_is_found_out_by_a_call_that_giv
     assert backend.read == ["user", "user"]
 
 
-async def test_a_lock_file_that_is_removed_keeps_no_one_waiting(root: Path) -> None:
+async def test_a_lock_file_that_is_removed_keeps_no_one_waiting(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its holder never lets go; after one call has given up, the next ones take the new file's lock."""
-    store = FleetStore(root, lock_timeout=0.05)
-    await store.add("user", pet("first"))
+    store = FleetStore(root, lock_timeout=SHORT)
+    await FleetStore(root).add("user", pet("first"))
+    time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
     path = root / "user" / "fleet.toml.lock"
     with program("hold", path) as holder:
         assert holder.stdout is not None
@@ -359,6 +364,8 @@ async def test_a_lock_file_that_is_removed_keeps_no_one_waiting(root: Path) -> N
         path.unlink()
         with pytest.raises(LockTimeoutError, match="though it is free by now"):
             await store.add("user", pet("refused, too"))
+        monkeypatch.undo()
+        monkeypatch.setattr(store._group_commit, "_lock_timeout", 3600)
         assert names(await store.add("user", pet("second"))) == ["first", "second"]
         assert is_free(path)
 

@@ -16,6 +16,7 @@ import pytest
 from petfleet import FleetStore, LockTimeoutError, PetFleet
 from tests.conftest import pet
 from tests.support.backends import Home
+from tests.support.deadlines import SHORT, time_is_up_when
 from tests.support.store_calls import ALL
 
 pytestmark = pytest.mark.anyio
@@ -134,9 +135,11 @@ async def test_what_a_change_function_leaves_behind_may_call(store: FleetStore) 
     assert found == fleet
 
 
-async def test_a_thread_without_its_context_gives_up_in_time(home: Home) -> None:
+async def test_a_thread_without_its_context_gives_up_in_time(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot be known for whom it calls; its error says what it has waited for, and the store goes on."""
-    store = home.store(lock_timeout=0.05)
+    store = home.store(lock_timeout=SHORT)
+    running = threading.Event()
+    time_is_up_when(monkeypatch, running.is_set)
     errors: list[BaseException] = []
 
     def work() -> None:
@@ -146,6 +149,7 @@ async def test_a_thread_without_its_context_gives_up_in_time(home: Home) -> None
             errors.append(error)
 
     def change(fleet: PetFleet) -> PetFleet:
+        running.set()
         thread = threading.Thread(target=contextvars.Context().run, args=(work,))
         thread.start()
         thread.join()
@@ -154,4 +158,5 @@ async def test_a_thread_without_its_context_gives_up_in_time(home: Home) -> None
     with anyio.fail_after(60):
         fleet = await store.update("user", change)
     assert "since a change function of this process has run for" in str(errors[0])
+    monkeypatch.setattr(store._group_commit, "_lock_timeout", 3600)
     assert await store.load("user") == fleet

@@ -29,6 +29,7 @@ from petfleet._commit.group_commit import GroupCommit
 from petfleet._util import runtime
 from tests.conftest import pet, until, wait_until
 from tests.support.children import names, program
+from tests.support.deadlines import SHORT, time_is_up_when
 from tests.support.fake_backend import FakeBackend, FakeCommit, load
 from tests.support.gate import Gate
 from tests.support.points import Held, waits_for
@@ -76,11 +77,12 @@ async def test_a_call_gives_up_although_every_thread_is_stuck() -> None:
     assert backend.read == ["stuck"]  # and it never happens
 
 
-async def test_a_taken_call_waits_for_its_outcome(root: Path) -> None:
+async def test_a_taken_call_waits_for_its_outcome(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it takes beyond its time: it cannot be undone any more."""
-    store = FleetStore(root, lock_timeout=0.01)
-    await store.add("user", pet("first"))
+    store = FleetStore(root, lock_timeout=SHORT)
+    await FleetStore(root).add("user", pet("first"))
     with Held("taken") as held:
+        time_is_up_when(monkeypatch, held.reached)
         async with anyio.create_task_group() as group:
             group.start_soon(store.add, "user", pet("second"))
             held.admit()
@@ -90,7 +92,9 @@ async def test_a_taken_call_waits_for_its_outcome(root: Path) -> None:
     assert names(await store.peek("user")) == ["first", "second"]
 
 
-async def test_a_taken_call_that_was_overtaken_when_its_time_is_over_hears_of_it() -> None:
+async def test_a_taken_call_that_was_overtaken_when_its_time_is_over_hears_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It is tried again only as long as it has time; then its error says that others were first."""
     backend = FakeBackend()
     gate = Gate()
@@ -102,7 +106,8 @@ async def test_a_taken_call_that_was_overtaken_when_its_time_is_over_hears_of_it
 
     backend.commit = Overtaken
     backend.holders = [Holder(None, "since others were first")]
-    store = GroupCommit(backend, 0.01, 1)
+    store = GroupCommit(backend, SHORT, 1)
+    time_is_up_when(monkeypatch, gate.reached.is_set)
     async with anyio.create_task_group() as group:
 
         async def hears() -> None:
@@ -145,7 +150,8 @@ async def test_a_call_that_gave_up_is_not_taken_while_its_error_is_made(monkeypa
     backend.turns["user"] = Gate()
     asked = Gate()
     monkeypatch.setattr(backend, "holder", asked.before(backend.holder))
-    store = GroupCommit(backend, 0.01, 1)
+    store = GroupCommit(backend, SHORT, 1)
+    time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
     async with anyio.create_task_group() as group:
 
         async def hears() -> None:
@@ -163,11 +169,14 @@ async def test_a_call_that_gave_up_is_not_taken_while_its_error_is_made(monkeypa
 # --- what for --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lock_timeout", [0, 0.02])
-async def test_the_error_names_path_seconds_and_holder(root: Path, lock_timeout: float) -> None:
+@pytest.mark.parametrize("lock_timeout", [0, SHORT])
+async def test_the_error_names_path_seconds_and_holder(
+    root: Path, lock_timeout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """LockTimeoutError says who holds which lock, and for how long the call waited."""
     store = FleetStore(root, lock_timeout=lock_timeout)
-    await store.add("user", pet("first"))
+    await FleetStore(root).add("user", pet("first"))
+    time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
     path = str(root / "user" / "fleet.toml.lock")
     with program("hold", path) as child:
         assert child.stdout is not None
@@ -300,7 +309,8 @@ async def test_a_holder_that_cannot_be_told_in_time_delays_no_error(monkeypatch:
     monkeypatch.setattr(timeouts, "_HOLDER_SECONDS", 0.01)
     never = Gate()
     backend.holder = never.before(backend.holder)  # type: ignore[method-assign] # it holds whoever asks
-    store = GroupCommit(backend, 0.01, 1)
+    store = GroupCommit(backend, SHORT, 1)
+    time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
     try:
         with anyio.fail_after(60), pytest.raises(LockTimeoutError) as caught:
             await load(store, "user")
@@ -323,7 +333,7 @@ async def test_without_a_thread_to_ask_the_holder_is_unknown(root: Path, monkeyp
         group.start_soon(load, store, "user")
         await until(lambda: backend.waited)
         monkeypatch.setattr(store.peeks, "submit", refused)
-        store._lock_timeout = 0.01
+        store._lock_timeout = SHORT
         with pytest.raises(LockTimeoutError, match="its holder unknown"):
             await load(store, "user")
         backend.give_back("user")
@@ -332,10 +342,13 @@ async def test_without_a_thread_to_ask_the_holder_is_unknown(root: Path, monkeyp
 # --- and then --------------------------------------------------------------------------------------------------------
 
 
-async def test_calls_go_on_when_another_program_lets_go_of_the_lock(root: Path) -> None:
+async def test_calls_go_on_when_another_program_lets_go_of_the_lock(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Meanwhile peek answers, who waited long enough hears who holds the lock, and who waits on is served."""
-    hasty, patient = FleetStore(root, lock_timeout=0.02), FleetStore(root, lock_timeout=3600)
+    hasty, patient = FleetStore(root, lock_timeout=SHORT), FleetStore(root, lock_timeout=3600)
     before = await patient.add("user", pet("first"))
+    time_is_up_when(monkeypatch, lambda: hasty.statistics().lock_waits)
     results: list[list[str]] = []
 
     async def add() -> None:
@@ -353,7 +366,7 @@ async def test_calls_go_on_when_another_program_lets_go_of_the_lock(root: Path) 
             assert await hasty.peek("user") == before
             child.stdin.close()
     assert results == [["first", "second"]]
-    assert names(await hasty.load("user")) == ["first", "second"]
+    assert names(await patient.load("user")) == ["first", "second"]
 
 
 async def test_an_error_of_the_lock_call_reaches_a_waiting_call(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from petfleet._util import runtime
 from tests.conftest import pet, until
 from tests.support.backends import Home
 from tests.support.children import names
+from tests.support.deadlines import SHORT, time_is_up_when
 from tests.support.points import waits_for
 
 pytestmark = pytest.mark.anyio
@@ -87,9 +88,10 @@ async def test_what_others_did_before_is_no_refusal(home: Home) -> None:
     assert store.statistics().lock_waits == 0
 
 
-async def test_a_call_whose_time_ran_out_never_happens(home: Home) -> None:
+async def test_a_call_whose_time_ran_out_never_happens(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its LockTimeoutError a call is forgotten, and so are the user and the thread."""
-    store = home.store(lock_timeout=0.2)
+    store = home.store(lock_timeout=SHORT)
+    time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
     await home.store().add("user", pet("first"))
     with home.busy(), pytest.raises(LockTimeoutError) as error:
         await store.add("user", pet("second"))
@@ -110,17 +112,18 @@ async def test_a_call_fails_by_its_own_deadline_while_others_still_wait(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.add, "user", pet("patient"))
             await until(lambda: store.statistics().lock_waits == 1)
-            monkeypatch.setattr(store._group_commit, "_lock_timeout", 0.02)  # its deadline is as if it were older
+            monkeypatch.setattr(store._group_commit, "_lock_timeout", SHORT)  # its deadline is as if it were older
             with anyio.fail_after(10), pytest.raises(LockTimeoutError):
                 await store.add("user", pet("hasty"))
             tasks.cancel_scope.cancel()
     assert names(await home.store().load("user")) == ["first"]
 
 
-async def test_calls_go_on_when_others_let_them(home: Home) -> None:
+async def test_calls_go_on_when_others_let_them(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waited long enough hears of it, who waits on is served, in order, and peek answers meanwhile."""
-    hasty, patient = home.store(lock_timeout=0.02), home.store()
+    hasty, patient = home.store(lock_timeout=SHORT), home.store()
     before = await patient.add("user", pet("first"))
+    time_is_up_when(monkeypatch, lambda: hasty.statistics().lock_waits)
     results: list[list[str]] = []
 
     async def add(name: str) -> None:
@@ -135,7 +138,7 @@ async def test_calls_go_on_when_others_let_them(home: Home) -> None:
                 await hasty.add("user", pet("hasty"))
             assert await hasty.peek("user") == before
     assert sorted(results) == [["first", *"abc"[:number]] for number in range(1, 4)]
-    assert names(await hasty.load("user")) == ["first", *"abc"]
+    assert names(await home.store().load("user")) == ["first", *"abc"]
     assert patient.statistics().lock_waits == 1
 
 

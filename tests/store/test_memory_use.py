@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Touches users once, then loads others once, and prints by how much the process has grown: as the system counts it, the
 # allocator's leftovers included. Most of those others have no fleet: with files, 100,000 would take minutes. The files
 # are written beside the store, a hundred at a time, and removed again. Nothing is synced and one thread does it all,
@@ -17,8 +19,6 @@ import pytest
 VISITS = """
 import anyio, functools, gc, json, os, sys
 from petfleet import FleetStore, PetFleet, PetHandle, dumps
-
-pytestmark = pytest.mark.slow
 
 os.fsync = lambda fd: None
 root = sys.argv[1]

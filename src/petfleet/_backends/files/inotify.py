@@ -23,7 +23,7 @@ _MAX_TRIES: Final = 3  # of subscribing while directories come and go
 class Notices:
     """Tells whose files have changed, for one thread. It may miss changes: the store polls besides.
 
-    Never raises if the operating system refuses to watch: it logs one warning, and tells nothing until that works again.
+    Never raises if the operating system refuses to watch: it logs one warning, and tells nothing until it can.
 
     Args:
         root: the directory of all fleets; it need not exist.
