@@ -2,5 +2,5 @@
 
 from petfleet._cli.main import main
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no branch (only run, never imported)
     main()
