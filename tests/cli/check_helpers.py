@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from petfleet import PetFleet, dumps
 from petfleet._backends.files.lock import UserLock
 from petfleet._cli.checks.directory import check
@@ -84,23 +82,6 @@ class PatchedModule:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
-
-
-def on_first_call(
-    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, happens: Callable[[], object]
-) -> list[None]:
-    """Have something happen before the first call of a function; the list grows with each call."""
-    function = getattr(owner, name)
-    calls: list[None] = []
-
-    def interfered(*arguments: Any, **options: Any) -> Any:
-        calls.append(None)
-        if len(calls) == 1:
-            happens()
-        return function(*arguments, **options)
-
-    monkeypatch.setattr(owner, name, interfered)
-    return calls
 
 
 def fail(error: int) -> Callable[..., Any]:

@@ -66,7 +66,10 @@ def test_more_signals_change_nothing(number: signal.Signals) -> None:
             await anyio.sleep_forever()
         finally:
             signal.raise_signal(number)
-            await asyncio.sleep(0.01)
+            await anyio.lowlevel.checkpoint()
+            later = asyncio.get_running_loop().create_future()  # a turn later than what the signal has scheduled
+            asyncio.get_running_loop().call_soon(later.set_result, None)
+            await later
             cleaned_up.append(True)
 
     with pytest.raises(KeyboardInterrupt):

@@ -39,8 +39,15 @@ def program(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     """Run this module in a child process, with warnings as errors; it is reaped whatever happens."""
     # Forking beside threads, of which newer Pythons warn, is what the fork tests are about.
     warnings = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
+    with python(*warnings, "-X", "dev", "-m", __name__, *arguments) as process:
+        yield process
+
+
+@contextmanager
+def python(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run Python in a child process, where it finds the tests; it is reaped whatever happens."""
     with subprocess.Popen(
-        [sys.executable, *warnings, "-X", "dev", "-m", __name__, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from petfleet import PetFleet
 from petfleet._backends.files.lock import UserLock
@@ -69,6 +72,23 @@ def names(path: Path) -> set[str]:
 
 def marker(path: Path) -> str:
     return path.with_name("fleet.toml.lock").read_bytes()[1:].decode().split()[1]
+
+
+def once_before(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, interfere: Callable[[], object]
+) -> list[None]:
+    """Have something happen before the first call of a function; the list grows with each call."""
+    function = getattr(owner, name)
+    calls: list[None] = []
+
+    def interfered(*arguments: Any, **options: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 1:
+            interfere()
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, interfered)
+    return calls
 
 
 def leave_dead_writer(path: Path) -> None:

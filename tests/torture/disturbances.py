@@ -6,11 +6,10 @@ import json
 import os
 import random
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from petfleet import PetFleet, dumps, fleet_path, loads
 from petfleet._backends.files.backend import FileBackend
 from petfleet._commit.change import Change, Kind
 from tests.conftest import pet
+from tests.support.children import python
 from tests.support.commits import attempt
 from tests.support.old_program import USER, rewrite, version
 
@@ -193,8 +193,9 @@ def play(disturbance: Disturbance, rng: random.Random, directory: Path, seconds:
     target = Target(directory / "root", rng)
     target.path.parent.mkdir(parents=True)
     rewrite(target.path, version(0))
+    program = ("-m", "tests.torture.disturbed_client")
     with ExitStack() as processes:
-        clients = [processes.enter_context(_client(target.root, loop, disturbance.calls)) for loop in LOOPS]
+        clients = [processes.enter_context(python(*program, target.root, loop, disturbance.calls)) for loop in LOOPS]
         for client in clients:
             assert client.stdout is not None
             assert client.stdout.readline() == "calling\n", client.communicate()[1]
@@ -251,23 +252,6 @@ def _counted(target: Target, told: list[dict[str, Any]]) -> Counter[str]:
         for error, number in what["errors"].items():
             counted[f"calls that ended in {error.partition(':')[0]}"] += number
     return +counted
-
-
-@contextmanager
-def _client(root: Path, loop: str, calls: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a client; it is reaped whatever happens."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.torture.disturbed_client", str(root), loop, calls],
-        cwd=Path(__file__).parent.parent.parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def _ended(client: subprocess.Popen[str]) -> dict[str, Any]:

@@ -123,8 +123,8 @@ def _after(change: Change, now: State) -> State:
     # Checked before the next change sees it: what cannot be written must fail this call alone.
     before = now.parts
     shared = (now.fleet, before) if now.fleet is not None and before is not None and before.head else None
-    pieces = encode.render_parts(fleet, shared)
-    return now if pieces == before else State(fleet, pieces)
+    parts = encode.render_parts(fleet, shared)
+    return now if parts == before else State(fleet, parts)
 
 
 def fail(changes: Sequence[Change], error: BaseException, before: State | None) -> None:

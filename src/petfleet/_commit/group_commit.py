@@ -52,9 +52,8 @@ class GroupCommit:
     def start_clean(self) -> None:
         """Start without queues and threads. Also called in a forked child, which inherits no thread."""
         self.mutex = runtime.Lock()
-        self.changed = runtime.Condition(
-            self.mutex
-        )  # notified when calls are done, or begin to wait for other processes
+        # Notified when calls are done, or begin to wait for other processes.
+        self.changed = runtime.Condition(self.mutex)
         self._queues: dict[str, UserQueue] = {}
         self._timers = runtime.Timers()
         self.workers: Pool[UserQueue] = Pool(self._run, 4, self._threads, self._timers)

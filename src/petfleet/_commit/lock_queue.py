@@ -59,5 +59,5 @@ class LockQueue:
         try:
             with closing(self._backend.begin(user_id, create=False)) as commit:
                 return not commit.try_turn()
-        except Exception:  # noqa: BLE001 - the job will meet it too, and tell the calls
+        except Exception:  # noqa: BLE001 - the job meets the same error, and reports it to the calls
             return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,7 @@ from petfleet._backends.files.lock import UserLock
 from petfleet._backends.protocol import OvertakenError
 from petfleet._commit.change import Change, Kind, carry_out
 from tests.conftest import pet
-from tests.support.commits import LOCK, add, attempt, commit, delete, leave_dead_writer, load, names
-
-
-def once_before(
-    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, interfere: Callable[[], object]
-) -> list[None]:
-    """Have something happen before the first call of a function; the list grows with each call."""
-    function = getattr(owner, name)
-    calls: list[None] = []
-
-    def interfered(*arguments: Any, **options: Any) -> Any:
-        calls.append(None)
-        if len(calls) == 1:
-            interfere()
-        return function(*arguments, **options)
-
-    monkeypatch.setattr(owner, name, interfered)
-    return calls
+from tests.support.commits import LOCK, add, attempt, commit, delete, leave_dead_writer, load, names, once_before
 
 
 def stored(path: Path) -> list[str]:

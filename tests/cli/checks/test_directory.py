@@ -27,10 +27,10 @@ from tests.cli.check_helpers import (
     found,
     kinds,
     mark_writing,
-    on_first_call,
     put_files,
     snapshot,
 )
+from tests.support.commits import once_before
 from tests.support.recording_os import RecordingOS, refuse
 
 
@@ -123,7 +123,7 @@ def test_a_directory_replaced_by_a_file_is_no_finding(root: Path, monkeypatch: p
         shutil.rmtree(path.parent)
         path.parent.touch()
 
-    on_first_call(monkeypatch, content, "check_file", replace)
+    once_before(monkeypatch, content, "check_file", replace)
     assert found(root) == []
 
 

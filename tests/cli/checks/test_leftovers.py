@@ -24,9 +24,9 @@ from tests.cli.check_helpers import (
     found,
     kinds,
     mark_writing,
-    on_first_call,
     put_files,
 )
+from tests.support.commits import once_before
 
 CLEARS_UP = "the next program to use the fleet clears up, or petfleet check --repair"
 
@@ -103,7 +103,7 @@ def test_a_deletion_during_the_check_is_no_finding(root: Path, goes: str, monkey
         if goes == "the fleet":
             path.parent.mkdir(mode=0o700)
 
-    on_first_call(monkeypatch, leftovers, "_open", delete)
+    once_before(monkeypatch, leftovers, "_open", delete)
     assert found(root) == []
 
 
@@ -118,7 +118,7 @@ def test_an_unlinked_lock_file_is_not_trusted(root: Path, monkeypatch: pytest.Mo
         held.append(UserLock(f"{path}.lock", create=True))
         assert held[0].try_acquire()
 
-    on_first_call(monkeypatch, UserLock, "try_acquire", replace)
+    once_before(monkeypatch, UserLock, "try_acquire", replace)
     assert found(root, lock_timeout=0.02) == []
     held[0].close()
 

@@ -27,11 +27,11 @@ from tests.cli.check_helpers import (
     fail,
     found,
     mark_writing,
-    on_first_call,
     put_files,
     snapshot,
 )
 from tests.conftest import pet
+from tests.support.commits import once_before
 from tests.support.recording_os import RecordingOS, refuse
 from tests.support.store_calls import entries
 
@@ -156,7 +156,7 @@ def test_a_file_mended_before_the_lock_is_left_alone(
 ) -> None:
     """The repair reads it again under the lock, and it is no finding any more."""
     path = put_files(root, "u", BAD)
-    on_first_call(monkeypatch, leftovers, "locked", lambda: happens(path))
+    once_before(monkeypatch, leftovers, "locked", lambda: happens(path))
     assert found(root, repair=True) == []
     assert ASIDE not in (entries(path.parent) or [])
     if happens is mend:
@@ -169,7 +169,7 @@ def test_a_file_mended_after_the_last_read_is_left_alone(
 ) -> None:
     """A file that is not the one that was read is read again."""
     path = put_files(root, "u", BAD)
-    on_first_call(monkeypatch, repair, "_free_name", lambda: happens(path))
+    once_before(monkeypatch, repair, "_free_name", lambda: happens(path))
     assert set_aside(paths, 5.0) is None
     assert ASIDE not in (entries(path.parent) or [])
 
@@ -177,7 +177,7 @@ def test_a_file_mended_after_the_last_read_is_left_alone(
 def test_the_old_program_may_finish_its_rewrite(root: Path, paths: UserPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that it has truncated is read again, under the lock, until it is complete."""
     path = put_files(root, "u", BAD)
-    on_first_call(monkeypatch, leftovers, "locked", lambda: path.write_bytes(b""))
+    once_before(monkeypatch, leftovers, "locked", lambda: path.write_bytes(b""))
     monkeypatch.setattr(reader, "time", PatchedModule(time, sleep=lambda seconds: path.write_bytes(GOOD)))
     assert set_aside(paths, 5.0) is None
     assert path.read_bytes() == GOOD
@@ -188,7 +188,7 @@ def test_a_lock_file_that_is_replaced_is_locked_again(
 ) -> None:
     """Another writer may have committed under the new lock file."""
     path = put_files(root, "u", BAD)
-    calls = on_first_call(monkeypatch, repair, "_free_name", lambda: path.with_name("fleet.toml.lock").unlink())
+    calls = once_before(monkeypatch, repair, "_free_name", lambda: path.with_name("fleet.toml.lock").unlink())
     assert set_aside(paths, 5.0) == str(path.parent / ASIDE)
     assert len(calls) == 2
 
@@ -205,8 +205,8 @@ def test_a_lock_file_unlinked_before_it_was_locked_is_not_used(
         held.append(UserLock(paths.lock, create=True))
         assert held[0].try_acquire()
 
-    on_first_call(monkeypatch, UserLock, "try_acquire", replace)
-    reads = on_first_call(monkeypatch, reader.Reader, "read", lambda: None)
+    once_before(monkeypatch, UserLock, "try_acquire", replace)
+    reads = once_before(monkeypatch, reader.Reader, "read", lambda: None)
     with pytest.raises(LockTimeoutError):
         set_aside(paths, 0.02)
     held[0].close()
@@ -236,7 +236,7 @@ def test_a_link_put_in_the_place_of_the_directory_is_not_followed(root: Path, mo
         before.update(snapshot(root.parent))
 
     before: dict[str, tuple[object, ...]] = {}
-    on_first_call(monkeypatch, leftovers, "locked", plant)
+    once_before(monkeypatch, leftovers, "locked", plant)
     (finding,) = found(root, repair=True)
     assert (finding.kind, finding.repaired) == ("unparsable", None)
     assert "; not repaired: " in finding.message
@@ -252,7 +252,7 @@ def test_a_pipe_put_in_the_place_of_the_file_is_left_alone(root: Path, monkeypat
         path.unlink()
         os.mkfifo(path)
 
-    on_first_call(monkeypatch, leftovers, "locked", plant)
+    once_before(monkeypatch, leftovers, "locked", plant)
     (finding,) = found(root, repair=True)
     assert finding.message.endswith("; not repaired: expected a regular file, not a pipe")
     assert path.is_fifo()
@@ -340,7 +340,7 @@ def test_a_directory_that_can_no_longer_be_read(root: Path, error: int, monkeypa
     """A repair that cannot be confirmed is not reported, unless the directory has gone."""
     path = put_files(root, "u", b'user_id = "other"\npets = []\n')
     path.with_name(TEMPORARY).touch()
-    on_first_call(monkeypatch, repair, "_recover", lambda: monkeypatch.setattr(leftovers, "read", fail(error)))
+    once_before(monkeypatch, repair, "_recover", lambda: monkeypatch.setattr(leftovers, "read", fail(error)))
     foreign, leftover = found(root, repair=True)
     assert foreign.repaired is None
     assert leftover.repaired == ("removed" if error == errno.ENOENT else None)
