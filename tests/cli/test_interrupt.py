@@ -77,8 +77,20 @@ def test_more_signals_change_nothing(number: signal.Signals) -> None:
     assert cleaned_up == [True]
 
 
+def test_a_signal_that_comes_just_before_the_event_loop_sleeps_wakes_it(number: signal.Signals) -> None:
+    """Its C handler writes to a pipe of the loop: Python's handlers run only after what the loop sleeps in returns."""
+
+    async def wakes() -> bool:
+        pipe = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(pipe)
+        await anyio.lowlevel.checkpoint()
+        return pipe != -1
+
+    assert interrupt.run(wakes)
+
+
 def test_a_signal_before_the_event_loop_runs(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cancels the function at its first step."""
+    """It ends the command before the function has begun."""
     run = anyio.run
 
     def interrupted(*arguments: object) -> object:

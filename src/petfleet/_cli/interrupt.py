@@ -14,6 +14,7 @@ import anyio
 from petfleet._cli.output import INTERRUPTED, report_interruption
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+_WINDOWS: Final = sys.platform == "win32"
 _Result = TypeVar("_Result")
 
 
@@ -25,37 +26,30 @@ def run(function: Callable[..., Awaitable[_Result]], *arguments: Any) -> _Result
     """
     import asyncio
 
-    # asyncio's own handler cancels the task at once, and Python's raises at once, wherever the event loop is. A future
-    # that is just being resolved then raises InvalidStateError, printed as a traceback, or the interrupt itself is lost
-    # in a callback. So a signal only schedules the cancellation.
-    cancels: list[Callable[[], object]] = []
-    schedule: list[Callable[[], object]] = []
-    noted: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        noted.append(number)
-        for each in schedule:
-            each()
-
-    def cancel() -> None:
-        if cancels:
-            cancels.pop()()
-
+    # Python's handler raises, and that of asyncio.run cancels, wherever the event loop is. A future that is just being
+    # resolved then raises InvalidStateError, printed as a traceback, or the interrupt is lost in a callback. A handler
+    # of the event loop runs between two steps, and a signal wakes the loop, even one that comes just before it sleeps.
     async def cancellable() -> _Result:
         task = asyncio.current_task()
         assert task is not None
-        loop = asyncio.get_running_loop()
-        cancels.append(task.cancel)
-        schedule.append(lambda: loop.call_soon_threadsafe(cancel))
-        if noted:  # before the event loop ran
-            cancel()
+        cancels = [task.cancel]
+
+        def cancel() -> None:
+            if cancels:
+                cancels.pop()()
+
+        for number in numbers:
+            asyncio.get_running_loop().add_signal_handler(number, cancel)
         return await function(*arguments)
 
+    numbers = [] if _WINDOWS else _raising()  # Windows has no such handlers: there Python's raises
     try:
-        with handled_by(note):
-            return anyio.run(cancellable)
+        return anyio.run(cancellable)
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+    finally:
+        for number in numbers:  # the event loop puts the system's own handlers back
+            signal.signal(number, signal.default_int_handler)
 
 
 async def end_at_once(json: bool, function: Callable[..., Awaitable[_Result]], *arguments: Any) -> _Result:
@@ -79,11 +73,15 @@ async def end_at_once(json: bool, function: Callable[..., Awaitable[_Result]], *
 @contextmanager
 def handled_by(handler: Callable[[int, object], None]) -> Iterator[None]:
     """Have a function handle the signals that would raise KeyboardInterrupt, and no others: nohup ignores SIGHUP."""
-    replaced = [number for number in _SIGNALS if signal.getsignal(number) is signal.default_int_handler]
-    for number in replaced:
+    numbers = _raising()
+    for number in numbers:
         signal.signal(number, handler)
     try:
         yield
     finally:
-        for number in replaced:
+        for number in numbers:
             signal.signal(number, signal.default_int_handler)
+
+
+def _raising() -> list[int]:
+    return [number for number in _SIGNALS if signal.getsignal(number) is signal.default_int_handler]
