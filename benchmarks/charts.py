@@ -35,12 +35,12 @@ def draw(report: Report, directory: Path) -> list[Path]:
 
 
 def hot(report: Report) -> Page | None:
-    """Rates of all peers when everybody writes one user."""
+    """Rates of all peers when all tasks write one user."""
     return _bars(report, "One hot user", _of(report, "hot", processes=4, tasks=32, users=1, pets=5))
 
 
 def many(report: Report) -> Page | None:
-    """Rates of all peers when everybody writes some user or other, raw in one process too."""
+    """Rates of all peers when each call writes a random user; raw in one process, too."""
     touches = _of(report, "many")
     results = _fullest(_of(report, "many", processes=4, tasks=16)) or _fullest(touches)
     if not results:
@@ -79,7 +79,7 @@ def scaling(report: Report) -> Page | None:
 
 
 def latency(report: Report) -> Page | None:
-    """Medians, 99th percentiles and maxima of all peers when everybody writes one user."""
+    """Medians, 99th percentiles and maxima of all peers when all tasks write one user."""
     results = _of(report, "hot", processes=4, tasks=8, users=1, pets=5) or _of(
         report, "hot", processes=4, tasks=32, users=1, pets=5
     )
@@ -149,7 +149,7 @@ def _curves(
     value: Callable[[Result], float],
     up: str,
 ) -> Page | None:
-    """Return a chart of a line a peer over one field of the scenario, None if that has one value only."""
+    """Return a chart with one line per peer over one field of the scenario; None if the field has only one value."""
     results = [r for r in results if value(r) > 0]
 
     def place(result: Result) -> int:
@@ -182,7 +182,7 @@ def _lines(
 
 
 def _of(report: Report, group: str, **fields: int) -> list[Result]:
-    """Return a group's touches on asyncio and on this disk, with nothing beside, whose scenarios have these values."""
+    """Return a group's touches on asyncio and this disk, without other work, whose scenarios have these values."""
     usual = Scenario(group)
     alike = ("group", "operation", "loop", "place", "beside", "cold", "sync_ms")
     wanted = {name: getattr(usual, name) for name in alike} | fields
@@ -216,7 +216,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _machine(report: Report) -> str:
-    """Return the few facts that figures depend on most; nothing else of the report, which may say more."""
+    """Return the few facts that the figures depend on most."""
     about = report.machine
     cores = f"{about['cores']} cores" if "cores" in about else None
     virtual = "virtual machine" if about.get("virtual") == "yes" else None

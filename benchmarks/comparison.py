@@ -17,7 +17,7 @@ Verdict = Literal["better", "worse", "same"]
 
 
 class Ratio(NamedTuple):
-    """A figure of the new run in terms of the old one; nan where that cannot be told."""
+    """A figure of the new run divided by that of the old one; nan where it is unknown."""
 
     value: float
     more_is_better: bool
@@ -39,7 +39,7 @@ class Change(NamedTuple):
 
     @property
     def ratios(self) -> dict[str, Ratio]:
-        """New to old, of what is compared."""
+        """The ratios new / old, by figure."""
         old, new = self.old, self.new
         return {
             "rate": Ratio(quotient(old.rate, new.rate), True),
@@ -58,12 +58,12 @@ class TargetChange(NamedTuple):
 
     @property
     def ratio(self) -> Ratio:
-        """New median to old."""
+        """The new median divided by the old one."""
         return Ratio(quotient(self.old.median, self.new.median), not self.new.at_most)
 
 
 class Difference(NamedTuple):
-    """A condition that differs, so that the figures may differ for its sake."""
+    """A condition that differs, which may be why the figures differ."""
 
     what: str
     old: str
@@ -110,7 +110,7 @@ def compare(old: Report, new: Report) -> Comparison:
 
 
 def apart(report: Report, earlier: str) -> tuple[Report, Report]:
-    """Return what a run measured of an earlier revision and of petfleet, as two runs that can be compared."""
+    """Return a run's results of an earlier revision and of petfleet as two runs that can be compared."""
 
     def of(peer: str) -> Report:
         results = [dataclasses.replace(result, peer="petfleet") for result in report.results if result.peer == peer]

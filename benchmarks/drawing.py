@@ -1,4 +1,4 @@
-"""How charts look: bars, lines and dots with their numbers beside them, so that nobody reads values off an axis."""
+"""How charts look: bars, lines and dots with their numbers beside them, so that readers need no axis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INK: Final = "#212529"
 FAINT: Final = "#5c636a"
 GRID: Final = "#e3e6e9"
 
-# Colour and marker: told apart without colours too.
+# Colour and marker: peers can be told apart without colours, too.
 PEERS: Final[Mapping[str, tuple[str, str]]] = {
     "petfleet": (PETFLEET, "o"),
     "raw": ("#495057", "x"),
@@ -57,7 +57,7 @@ DPI_OF_PNG: Final = 160
 
 
 class Bar(NamedTuple):
-    """One bar: whose, its two lines of label, its length, and what is to be warned of."""
+    """One bar: its peer, the two lines of its label, its length, and a warning."""
 
     peer: str
     label: str
@@ -93,11 +93,11 @@ class Page:
             self.figure.text(0.02, (0.08 + 0.16 * place) / height, line, fontsize=8, color=FAINT, va="bottom")
 
     def margins(self, left: float, right: float, between: float = 0.0) -> None:
-        """Leave so much of the width at the sides, for labels, and of a panel's width between panels."""
+        """Leave these shares of the width at the sides for labels, and of a panel's width between panels."""
         self.figure.subplots_adjust(left=left, right=1 - right, wspace=between)
 
     def save(self, path: Path) -> list[Path]:
-        """Write it as SVG and as PNG, with neither a date nor a version in it: the same for the same numbers."""
+        """Write it as SVG and as PNG, without date and version: the same numbers give the same files."""
         svg, png = path.with_suffix(".svg"), path.with_suffix(".png")
         self.figure.savefig(svg, metadata={"Date": None, "Creator": None})
         self.figure.savefig(png, dpi=DPI_OF_PNG, metadata={"Software": None})
@@ -106,7 +106,7 @@ class Page:
 
 @contextlib.contextmanager
 def settings() -> Iterator[None]:
-    """Make and save figures in this style within, whatever the user's own settings are."""
+    """Use this style inside the block, whatever the user's own settings are."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
@@ -123,7 +123,7 @@ def bars(axes: Axes, entries: Sequence[Bar], unit: str) -> None:
         axes.set_xscale("log")
     for place, bar in enumerate(entries):
         colour = style(bar.peer)[0]
-        # What is no store is an outline: a limit, not a competitor.
+        # A peer that is no store is drawn as an outline: it is a limit, not a competitor.
         look: dict[str, Any] = (
             {"facecolor": "white", "edgecolor": colour, "hatch": "////", "linewidth": 1}
             if bar.peer == "raw"
@@ -165,12 +165,12 @@ def bars(axes: Axes, entries: Sequence[Bar], unit: str) -> None:
 
 
 def plain(value: float, place: object = None) -> str:
-    """Return a tick's number as people write it."""
+    """Return a tick's number without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:g}"
 
 
 def lines(axes: Axes, points: Mapping[str, Mapping[int, float]], ticks: Sequence[int], log: bool) -> None:
-    """Draw one line a peer over ticks, at equal distances where these grow by factors."""
+    """Draw one line per peer over ticks, at equal distances if the ticks grow by factors."""
     axes.set_xscale("log")
     values = [value for line in points.values() for value in line.values()]
     if log:
@@ -203,7 +203,7 @@ def lines(axes: Axes, points: Mapping[str, Mapping[int, float]], ticks: Sequence
 
 
 def name_lines(axes: Axes, points: Mapping[str, Mapping[int, float]]) -> None:
-    """Write each line's last number and peer at the right, apart from one another.
+    """Write each line's last number and peer at the right, so that no two overlap.
 
     The margins of the page must be final, and all lines drawn.
     """

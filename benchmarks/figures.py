@@ -1,4 +1,4 @@
-"""What is computed from measured numbers, and the records that hold it. Standard library only."""
+"""Statistics of measured numbers, and the records that hold them. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def jain(shares: Sequence[float]) -> float:
-    """Return Jain's fairness index: 1 when all have the same, 1/n when one has everything."""
+    """Return Jain's fairness index: 1 for equal shares, 1/n if one of n has everything."""
     squares = sum(share * share for share in shares)
     return math.nan if squares == 0 else sum(shares) ** 2 / (len(shares) * squares)
 
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """What is done, by how many, on what.
+    """What a run does, with how many processes and tasks, on which data.
 
     Attributes:
-        group: which question it answers; one table and one chart each.
+        group: the question that it answers; each group has a table and a chart.
         operation: touch (replace a pet), add (grow), load, or mixed (90 loads to 10 touches).
-        users: how many users there are; each call picks one at random. With 1, all meet at it.
+        users: how many users there are; each call picks one at random. With 1, all calls are for the same user.
         pets: how many each has at the beginning.
         loop: the event loop.
-        place: disk, or memory (tmpfs: nothing there is durable; it shows the cost without the disk).
-        beside: what else goes on meanwhile, not counted: nothing, readers (a reader storm on the same user), hot
-            (32 other users with two tasks each in the same process), stuck (1,000 other users, whose locks another
-            process holds, each with a call that waits). Beside hot and stuck ones there is a pause between any two
-            calls; pauses is the same with nothing beside.
-        cold: whether each call meets a user that its process has never seen.
-        sync_ms: how many milliseconds longer each sync takes than the disk needs. Only what syncs by ``os.fsync`` can
-            be slowed.
+        place: disk, or memory (tmpfs: not durable; it shows the cost without the disk).
+        beside: other work at the same time, which is not counted: nothing, readers (many readers of the same user),
+            hot (32 other users with two tasks each in the same process), stuck (1,000 other users, each with a call
+            that waits for a lock that another process holds). With hot and stuck, the counted task pauses between any
+            two calls; pauses is the same without other work.
+        cold: whether each call is for a user that its process has never seen.
+        sync_ms: how many milliseconds longer each sync takes than the disk needs. Only peers that sync with
+            ``os.fsync`` can be slowed.
     """
 
     group: str
@@ -91,7 +91,7 @@ class Result:
         errors: calls that raised; not counted anywhere else.
         error: the first of those errors, as text.
         durability: what has reached the disk when a call returns.
-        commits: of all processes, those of what goes on beside included; None where they are not counted.
+        commits: those of all processes, including other work at the same time; None where they are not counted.
     """
 
     peer: str
@@ -117,11 +117,11 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A figure that was to be reached, measured in rounds that interleave all that it compares.
+    """A figure with a goal, measured in rounds that interleave the things it compares.
 
     Attributes:
         name: what is compared with what.
-        goal: the bound; None where the figure only helps to read others.
+        goal: the bound; None if the figure only helps to read others.
         at_most: whether the bound is an upper one.
         median, low, high: over the rounds, with the quartiles.
         rounds: how many there were.
@@ -145,16 +145,16 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """A whole run, as it is kept in a JSON file.
+    """A whole run, as stored in a JSON file.
 
     Attributes:
         kind: quick or full.
         when: the beginning, ISO 8601.
         machine: processor, cores, memory, kernel, disk and file system, as text.
-        versions: of Python and of every package and server that matters.
+        versions: of Python and of every relevant package and server.
         results: in the order in which they were measured.
-        targets: the figures that were to be reached.
-        syncs: of each peer, fsyncs and fdatasyncs per acknowledged change, one task alone, counted by strace.
+        targets: the figures with goals.
+        syncs: for each peer, fsyncs and fdatasyncs per acknowledged change of a single task, counted by strace.
     """
 
     kind: str

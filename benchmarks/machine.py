@@ -1,4 +1,4 @@
-"""What the figures were measured on. Nothing in it names the host, a user or a path: reports are published."""
+"""Describe the machine of a run. Reports are published, so nothing here names the host, a user or a path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-# Of options with a value only these: others name directories (overlay), servers (NFS) and people (CIFS).
+# Among options with a value only these: others name directories (overlay), servers (NFS) and people (CIFS).
 _TELLING = {"barrier", "cache", "commit", "compress", "compress-force", "data", "discard", "errors", "proto", "vers"}
 
 
@@ -24,7 +24,7 @@ class _Mount(NamedTuple):
 
 
 def machine(directory: Path) -> dict[str, str]:
-    """Return what could be found out about the machine, and the disk and file system under the directory."""
+    """Return the known facts about the machine, and the disk and file system under the directory."""
     about = {"processor": _processor(), "cores": _cores()}
     if memory := _memory():
         about["memory"] = memory
@@ -56,7 +56,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def _text(path: str) -> str | None:
-    """Return what a file of /proc or /sys says, None if there is none."""
+    """Return the text of a file in /proc or /sys; None if there is none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().strip()
@@ -87,7 +87,7 @@ def _memory() -> str | None:
 
 
 def _mount(path: str) -> _Mount | None:
-    """Return what is mounted there, None where the system does not say."""
+    """Return the mount of a directory; None if the system does not tell."""
     best, found = -1, None
     for line in (_text("/proc/self/mountinfo") or "").splitlines():
         ours, _, theirs = line.partition(" - ")
@@ -107,7 +107,7 @@ def _is_telling(option: str) -> bool:
 
 
 def _disk(mount: _Mount) -> dict[str, str]:
-    """Return what the kernel says of the block device, as far as there is one."""
+    """Return what the kernel tells about the block device, if there is one."""
     device = f"/sys/dev/block/{mount.device}"
     if mount.device.startswith("0:"):  # btrfs, for one, has a number of its own and names the device
         try:
@@ -121,7 +121,7 @@ def _disk(mount: _Mount) -> dict[str, str]:
     if os.path.exists(f"{device}/partition"):
         device = os.path.dirname(device)
     layers = []
-    # What LVM and encryption are called may name the host; what they lie on does not.
+    # Names of LVM and encrypted volumes may contain the host's name; those of the disks below do not.
     while len(below := _listing(f"{device}/slaves")) == 1:
         layers.append("mapped")
         device = os.path.realpath(f"{device}/slaves/{below[0]}")

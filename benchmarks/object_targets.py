@@ -38,7 +38,7 @@ class Batches(NamedTuple):
 
 
 def hot_object(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how fast one user's changes go when everybody makes them, and what they cost in requests."""
+    """Return the rate of one user's changes made by all tasks, and the requests that they take."""
     everybody = (
         Scenario("objects", 4, 32) if effort.rounds > 1 else Scenario("objects", 2, 4)
     )  # collisions take seconds
@@ -53,7 +53,7 @@ def hot_object(deployments: Deployments, run: Run, effort: Effort) -> list[Figur
 
 
 def object_batch(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return what a batch costs that nothing else is in the way of, beside one put of the same bytes."""
+    """Return the time of a batch without contention, compared with one put of the same bytes."""
     objects = _objects(deployments)
     turns = max(_LEAST, int(effort.seconds * _PER_SECOND))
     seconds: list[float] = in_child(lambda: list(asyncio.run(_batches(objects, turns))))
@@ -67,7 +67,7 @@ def object_batch(deployments: Deployments, run: Run, effort: Effort) -> list[Fig
 
 
 def many_objects(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how fast the changes of different users go, beside the least that reading and writing them takes."""
+    """Return the rate of many users' changes, compared with a bare get and put for each."""
     scenario = Scenario("objects", 4, 16, users=effort.many)
     bare = run(BARE, scenario)
     ours, requests = _measured(deployments, run, scenario)

@@ -1,4 +1,4 @@
-"""What came of a run: one result out of what its processes measured."""
+"""Combine the measurements of a run's processes into one result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def result(
         begin: when all processes began.
         measured: what each process measured.
         server_cpu: CPU seconds of the server.
-        lost: how many acknowledged changes are missing; None where that cannot be told.
+        lost: how many acknowledged changes are missing; None if that is unknown.
     """
     tasks = [task for process in measured for task in process.latencies]
     latencies = array("d", sorted(latency for task in tasks for latency in task))
@@ -63,13 +63,13 @@ def result(
 
 
 def acknowledged(measured: Sequence[Measured]) -> dict[str, Count]:
-    """Return how many pets and touches the processes were told are stored, for each user that was changed."""
+    """Return how many pets and touches were acknowledged, for each changed user."""
     touches: Counter[str] = sum((process.touches for process in measured), Counter())
     adds: Counter[str] = sum((process.adds for process in measured), Counter())
     return {user_id: Count(adds[user_id], touches[user_id]) for user_id in sorted(touches.keys() | adds.keys())}
 
 
 def missing(before: Count, told: Count, after: Count) -> int:
-    """Return how many acknowledged changes of a user are not in the data that were there before and are there now."""
+    """Return how many of a user's acknowledged changes are missing in the data."""
     pets = max(0, before.pets + told.pets - after.pets)
     return pets + max(0, before.touches + told.touches - after.touches)

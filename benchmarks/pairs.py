@@ -1,4 +1,4 @@
-"""One thing against another: what a single call costs, a single parse, and the start of a process."""
+"""Compare single operations: calls, parses, and starts of a process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BLOCKS: Final = 6  # of the same processes
 
 
 class Calls(NamedTuple):
-    """The medians of the seconds that one call of each kind takes, alone."""
+    """The median seconds of one call of each kind, without contention."""
 
     raw_change: float
     change: float
@@ -42,14 +42,14 @@ class Calls(NamedTuple):
 
 
 class Parses(NamedTuple):
-    """The medians of the seconds of a parse of 50 pets."""
+    """The median seconds of a parse of 50 pets."""
 
     tomllib: float
     loads: float
 
 
 class Starts(NamedTuple):
-    """The medians of the seconds that a process takes from its start to its end."""
+    """The median seconds of a process from start to end."""
 
     dependencies: float
     library: float
@@ -58,21 +58,21 @@ class Starts(NamedTuple):
 
 
 def calls(directory: Path) -> Calls:
-    """Return what changes and loads cost, and the raw protocol with the same bytes in the event loop's executor."""
+    """Time changes and loads, and the raw protocol with the same bytes in the event loop's executor."""
     seconds: list[float] = in_child(lambda: list(asyncio.run(_calls(directory))))
     return Calls(*seconds)
 
 
 def parses() -> Parses:
-    """Return what it costs to parse texts that this process has never seen."""
-    # Made in another process, since whoever has written a text knows it.
+    """Time parsing of texts that the process has never seen."""
+    # Made in another process, since a process knows the texts that it has written.
     texts: list[str] = in_child(lambda: [dumps(new_fleet(f"user-{number:04}", 50)) for number in range(TEXTS)])
     seconds: list[float] = in_child(lambda: list(_parses(texts)))
     return Parses(*seconds)
 
 
 def starts() -> Starts:
-    """Return what it costs to import petfleet and what it depends on, and to show the help of its command line."""
+    """Time the import of petfleet and of its dependencies, and the help of its command line."""
     script = Path(sys.executable).with_name("petfleet")
     commands = [
         [sys.executable, "-c", "import anyio, filelock, tomli_w"],
@@ -91,17 +91,17 @@ def starts() -> Starts:
 
 
 class Against(NamedTuple):
-    """What one call costs one peer in terms of another: the medians over blocks of calls."""
+    """The time of one peer's call divided by that of another's: the medians over blocks of calls."""
 
     change: float
     load: float
 
 
 def against(ours: Peer, theirs: Peer, times: int) -> Against:
-    """Return what changes and loads cost one peer in terms of another, each in a process of its own.
+    """Compare the time of changes and loads of two peers, each in a process of its own.
 
-    The blocks are so small that whatever slows the machine down slows both, and either begins as often as the other.
-    So many times the processes are new ones: of two that run the same code, one may be 6 % slower for all its life.
+    The blocks are so small that a slow phase of the machine slows both, and each peer begins every second pair.
+    The processes are replaced so many times: of two that run the same code, one may be 6 % slower for all its life.
     """
     ratios: dict[str, list[float]] = {"change": [], "load": []}
     for _ in range(times):
@@ -121,7 +121,7 @@ def against(ours: Peer, theirs: Peer, times: int) -> Against:
 
 
 def _in_blocks(peer: Peer) -> Callable[[Connection], None]:
-    """Return what makes a block of the calls it is told, and sends the median of their seconds, until told None."""
+    """Return a function that makes blocks of calls, of the kinds that it receives, and sends their median seconds."""
     user, pet = user_name(0), pet_name(1)
 
     async def serve(pipe: Connection) -> None:
@@ -134,7 +134,7 @@ def _in_blocks(peer: Peer) -> Callable[[Connection], None]:
         pipe.send(None)
         while (kind := pipe.recv()) is not None:  # blocks the loop, in which nothing goes on
             count, call = kinds[kind]
-            await _each(range(WARM_UP_OF_BLOCK), call)  # the other one has had the processor's caches
+            await _each(range(WARM_UP_OF_BLOCK), call)  # the other process has used the processor's caches
             pipe.send(statistics.median(await _each(range(count), call)))
         await peer.close()
 

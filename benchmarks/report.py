@@ -1,4 +1,4 @@
-"""Shows a run, and a comparison of two, on the terminal."""
+"""Show a run, or the comparison of two, on the terminal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from benchmarks.work import PEERS
 
 __all__ = ["compare", "markdown_tables", "print_comparison", "print_report"]
 
-WIDTH: Final = 132  # of what is not a terminal
+WIDTH: Final = 132  # if the output is no terminal
 NARROWEST: Final = 120  # in a narrower terminal lines wrap: better than numbers cut short
 
 _COLUMNS: Final = (
@@ -72,7 +72,7 @@ def print_report(report: Report) -> None:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print the ratios new / old, marked where they differ notably, and what makes the runs differ."""
+    """Print the ratios new / old, with marks at notable ones, and the conditions that differ."""
     console = _console()
     console.rule("new run / old run")
     if comparison.differences:
@@ -110,7 +110,7 @@ def _console() -> Console:
 
 
 def _table(title: str, columns: Iterable[str], texts: int = 1) -> Table:
-    """Return an empty table whose first so many columns are texts, and numbers the others."""
+    """Return an empty table with so many columns of text, followed by columns of numbers."""
     table = Table(
         title=Text(title, style="bold") if title else None,
         title_justify="left",
@@ -162,7 +162,7 @@ def _group(group: str, results: Sequence[Result], per_change: dict[str, float]) 
 
 
 def _named(results: Sequence[Result]) -> Iterable[tuple[Text, Result]]:
-    """Yield each result with its scenario's name, which is not said twice in a row."""
+    """Yield each result with its scenario's name; the name is empty if it repeats."""
     before = None
     for result in results:
         yield Text("" if result.scenario.name == before else result.scenario.name), result

@@ -30,7 +30,7 @@ class Revision(NamedTuple):
 
     @property
     def peer(self) -> str:
-        """What it is called beside this one."""
+        """Its name as a peer."""
         return f"petfleet, {self.name}"
 
 
@@ -43,7 +43,7 @@ def exported(name: str) -> Iterator[Revision]:
     """Export the sources of a git revision for as long as they are needed.
 
     Args:
-        name: whatever git understands: a hash, a tag, a branch.
+        name: a hash, a tag or a branch.
 
     Raises:
         NoRevisionError: there is no such revision, or no repository here.
@@ -60,9 +60,9 @@ def exported(name: str) -> Iterator[Revision]:
 
 
 def import_anew(source: Path | None) -> None:
-    """Import petfleet again in this process, which must have no store; what others have imported of it stays theirs.
+    """Import petfleet again in this process, which must have no store; modules that others have imported stay theirs.
 
-    Both revisions go this way: modules shared with a forking parent do not cost the same as modules of one's own.
+    Both revisions are imported so: modules shared with a forking parent do not cost the same as a process's own.
 
     Args:
         source: the directory that the package is in; None: wherever Python finds it.
@@ -76,7 +76,7 @@ def import_anew(source: Path | None) -> None:
     found = Path(petfleet.__file__).parent.parent
     if source is not None and not found.samefile(source):
         raise RuntimeError(f"petfleet was imported from {found}, not from {source}")
-    assert petfleet.FleetStore  # what is loaded on demand is loaded now
+    assert petfleet.FleetStore  # load the lazy names now
     gc.freeze()  # as what was imported before
 
 

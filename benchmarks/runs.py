@@ -1,4 +1,4 @@
-"""One run: a peer, a scenario, its processes, and what came of it."""
+"""One run: a peer works on a scenario in several processes, and the outcome is counted."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from benchmarks.worker import (
     user_name,
 )
 
-ADDS: Final = 1024  # in all, however long they take: a fleet must not grow more for a faster peer
+ADDS: Final = 1024  # in all, however long they take: a faster peer must not get a larger fleet
 LEAD: Final = 0.1  # seconds from the last process's readiness to the common beginning
-SETTLING: Final = 0.2  # seconds more for what goes on beside to get under way
-KEPT: Final = 1000  # users: so many are prepared once and used again, since preparing takes longer than measuring
+SETTLING: Final = 0.2  # more seconds, for other work to start
+KEPT: Final = 1000  # users: from so many on, the data are used again, since preparing takes longer than measuring
 
 
 class Deployed(NamedTuple):
@@ -50,7 +50,7 @@ class Stage:
     Attributes:
         name: what the peer is called.
         peer: not opened.
-        directory: where the data are.
+        directory: the place of the data.
         server: the processes of its server.
     """
 
@@ -59,21 +59,21 @@ class Stage:
         self.peer, self.server = deployed
         self.directory = self.peer.directory
         self._pets = scenario.pets
-        self._found: dict[str, Count] = {}  # what the data of those users held after the latest run that changed them
+        self._found: dict[str, Count] = {}  # what the users' data held after the latest run that changed them
         in_child(lambda: run_in("asyncio", lambda: self.peer.prepare(_users(scenario), scenario.pets)))
-        os.sync()  # or writing back what was prepared would fall into the measurement
+        os.sync()  # or the prepared data would be written back during the measurement
 
     def run(self, scenario: Scenario, seconds: float, adds: int = ADDS) -> Result:
-        """Do what :func:`measure` does, on what is there already."""
+        """Do the same as :func:`measure`, with the data of this stage."""
         result, _ = self.run_beside(scenario, seconds, (), adds)
         return result
 
     def run_beside(
         self, scenario: Scenario, seconds: float, others: Sequence[Callable[[Connection], None]], adds: int = ADDS
     ) -> tuple[Result, list[Any]]:
-        """Do the same with these functions beside, and return what each of them sent too.
+        """Do the same while these functions run, and return what each of them sent, too.
 
-        Each has a process of its own, says through the pipe when it is ready, and gets the beginning and the end.
+        Each has a process of its own, sends None when it is ready, and receives the beginning and the end.
         """
         peer = self.peer
         calls = None
@@ -111,8 +111,8 @@ class Deployments:
     """The peers in use, each with a directory and, if it needs one, a server. Close it (``with``) in any case.
 
     Args:
-        disk: where the directories are made.
-        memory: the same for what is measured without a disk.
+        disk: the place for new directories.
+        memory: the same for runs without a disk.
         earlier: a revision of petfleet that is a further peer.
     """
 
@@ -139,7 +139,7 @@ class Deployments:
     def directory(self, name: str, place: str = "disk") -> Path:
         """Return a new directory, which is removed at the end.
 
-        Not sooner: some file systems look through what was removed in the last minutes whenever they make a file.
+        Not sooner: some file systems look through the files removed in the last minutes whenever they make one.
         """
         directory = self._places[place] / f"{name.replace(' ', '-').replace(',', '')}-{len(self._made)}"
         directory.mkdir(parents=True)
@@ -147,7 +147,7 @@ class Deployments:
         return directory
 
     def deploy(self, name: str, place: str = "disk") -> Deployed:
-        """Return a peer in a new directory; one with a server is always the same. What made it fail is kept."""
+        """Return a peer in a new directory; one with a server is always the same. Errors are raised again."""
         if name in self._failed:
             raise self._failed[name]
         if (name, place) in self._servers:
@@ -168,7 +168,7 @@ class Deployments:
         return peer_class(name)(directory)
 
     def stage(self, name: str, scenario: Scenario) -> Stage:
-        """Return the peer with the scenario's users prepared: new ones, or many that were prepared before."""
+        """Return a stage with the scenario's users: new ones, or many that were prepared before."""
         key = (name, scenario.place, scenario.users, scenario.pets)
         if key in self._kept:
             return self._kept[key]
@@ -187,18 +187,18 @@ class Deployments:
 
 
 def measure(deployments: Deployments, name: str, scenario: Scenario, seconds: float, adds: int = ADDS) -> Result:
-    """Let a peer do the scenario's work for so many seconds (``add``: so many adds), and count what its data hold.
+    """Let a peer do the scenario's work for so many seconds (``add``: so many adds), and count the lost changes.
 
     Raises:
         RuntimeError: a process failed, or not one call came back; the result would mean nothing.
-        Exception: whatever the peer fails with when it is made.
+        Exception: the peer's own, if it cannot be made.
     """
     return deployments.stage(name, scenario).run(scenario, seconds, adds)
 
 
 @contextlib.contextmanager
 def _locks_held(peer: Peer, scenario: Scenario) -> Iterator[None]:
-    """Hold the locks of the users that are to be stuck, in a process that does nothing else."""
+    """Hold the locks of the stuck users in a process that does nothing else."""
     if scenario.beside != "stuck":
         yield
         return
@@ -228,7 +228,7 @@ def _users(scenario: Scenario) -> list[str]:
 
 
 def _cpu_of(server: Sequence[int]) -> float:
-    """Return the CPU seconds that a server's first process, and all that it has started, have used so far."""
+    """Return the CPU seconds that a server's first process and its children have used so far."""
     if not server:
         return 0.0
     ticks = 0

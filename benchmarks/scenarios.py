@@ -1,4 +1,4 @@
-"""What is measured, in measuring order: the peers of a scenario one right after the other."""
+"""The scenarios in measuring order: the peers of a scenario come one after another."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Runs = list[tuple[str, Scenario]]
 
 STORES: Final = ("petfleet", "step by step", "aiosqlite", "aiosqlite, batched", "diskcache", "PostgreSQL")
 ALL: Final = ("petfleet", "raw", *STORES[1:])
-VERY_MANY: Final = 100_000  # users: preparing them takes minutes where each has files of its own
-SLOWED: Final = ("petfleet", "raw", "step by step")  # those that sync in Python
+VERY_MANY: Final = 100_000  # users: preparing takes minutes if each user has files
+SLOWED: Final = ("petfleet", "raw", "step by step")  # peers that sync in Python
 LOOPS: Final[tuple[Literal["uvloop", "trio"], ...]] = ("uvloop", "trio")
 OPERATIONS: Final[tuple[Literal["add", "load", "mixed"], ...]] = ("add", "load", "mixed")
 
@@ -40,7 +40,7 @@ def full() -> Runs:
 
 
 def smoke() -> Runs:
-    """Return every peer, and every kind of scenario, with as little in them as shows whether they work."""
+    """Return every peer and every kind of scenario, as small as possible, to see whether they work."""
     return [
         *_each(ALL, Scenario("hot", 2, 4)),
         *_each(STORES, Scenario("many", 2, 4, users=20)),

@@ -1,4 +1,4 @@
-"""A whole run: scenarios, syncs, targets. What fails is noted, and the rest goes on."""
+"""A whole run: scenarios, syncs, targets. Failures are noted, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from benchmarks.work import peer_class
 
 DISK: Final = Path("/var/tmp")
 MEMORY: Final = Path("/dev/shm")
-LONGER: Final = 5  # milliseconds: a run in which each sync takes so much longer lasts twice as long
+LONGER: Final = 5  # milliseconds: a run whose syncs are longer by this lasts twice as long
 
 
 class Kind(NamedTuple):
-    """How much of everything a run has.
+    """The size of a kind of run.
 
     Attributes:
         runs: the scenarios, in measuring order.
         seconds: of each of them.
         adds: how many an add scenario makes.
         effort: for the targets.
-        counted: changes over which syncs are counted.
+        counted: the number of changes while syncs are counted.
         judged: whether the figures mean anything; if not, only lost updates are reported.
-        on_demand: parts that are left out unless they are asked for.
+        on_demand: parts that are left out unless named.
     """
 
     runs: Callable[[], scenarios.Runs]
@@ -52,7 +52,7 @@ class Kind(NamedTuple):
 
 
 TARGETS: Final = "targets"
-TURNS: Final = "turns"  # with those of the targets that belong to them
+TURNS: Final = "turns"  # with the related targets
 STARTUP: Final = "startup"  # one of the targets, alone
 SYNCS: Final = "syncs"
 OBJECTS: Final = "objects"  # the targets of object storage, against a server
@@ -92,7 +92,7 @@ _NOTHING: Final = Result(
 
 
 def parts(kind: str) -> list[str]:
-    """Return what a run of that kind can be narrowed to."""
+    """Return the parts of a run of that kind, for ``--only``."""
     return [*dict.fromkeys(scenario.group for _, scenario in KINDS[kind].runs()), SYNCS, *_GROUPS]
 
 
@@ -112,10 +112,10 @@ def run(
 
     Args:
         kind: one of ``KINDS``.
-        only: of :func:`parts`; none: everything.
-        peers: which; the others are left out of everything.
+        only: some of :func:`parts`; empty: all.
+        peers: the peers to measure; empty: all.
         directory: on the disk that is to be measured; None: a temporary one.
-        earlier: a revision that is measured right after petfleet, in all that petfleet is measured in.
+        earlier: a revision that is measured after petfleet in each of petfleet's scenarios.
     """
     with _places(directory) as (disk, memory), Deployments(disk, memory or disk, earlier) as deployments:
         one = _Run(deployments, KINDS[kind], peers)
@@ -190,7 +190,7 @@ class _Run:
                 self._failed(f"targets, {group.__name__}", error)
 
     def end(self) -> None:
-        """Add the lost updates of all that was measured."""
+        """Add the lost updates of all runs."""
         if not self._checked:
             return
         if not self._kind.judged:
@@ -206,7 +206,7 @@ class _Run:
     def _measure(self, peer: str, scenario: Scenario, seconds: float) -> Result | None:
         name = f"{scenario.group}: {scenario.name}: {peer}"
         try:
-            seconds *= 1 + scenario.sync_ms / LONGER  # or too few commits would come of it
+            seconds *= 1 + scenario.sync_ms / LONGER  # or there would be too few commits
             result = measure(self._deployments, peer, scenario, seconds, self._kind.adds)
         except Exception as error:  # noqa: BLE001 - shown at the end
             self._failed(name, error)
@@ -246,5 +246,5 @@ def _packages(peers: Collection[str]) -> list[str]:
         try:
             found.update(dict.fromkeys(peer_class(peer).packages))
         except ImportError:
-            pass  # it was said when it was to be measured
+            pass  # noted when it failed
     return list(found)

@@ -1,4 +1,4 @@
-"""How often a change syncs, counted by strace. Run as a program, this does the changes that are counted."""
+"""Count the syncs of a change with strace. Run as a program, this module makes the counted changes."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from benchmarks.worker import user_name
 
 SYNCS: Final = ("fsync", "fdatasync", "sync_file_range", "msync")
 SECONDS: Final = 120  # that the changes may take
-_CALL = re.compile(rf"\b(?:{'|'.join(SYNCS)})\(")  # a resumed one is not one more
+_CALL = re.compile(rf"\b(?:{'|'.join(SYNCS)})\(")  # a resumed call is not counted again
 _ROOT: Final = Path(__file__).parent.parent
 
 
 class CannotCountError(Exception):
-    """Why there is no figure here."""
+    """Syncs cannot be counted on this machine."""
 
 
 def syncs_per_change(name: str, directory: Path, server: Sequence[int], changes: int) -> float:
-    """Return how many syncs a change of one task alone makes, those of the server's processes included.
+    """Return the syncs of a single task's change, including those of the server's processes.
 
     Args:
         name: the peer; at least one user is prepared.
-        directory: where.
+        directory: the place of the data.
         server: the server's processes.
         changes: how many changes to count over.
 
     Raises:
-        CannotCountError: there is no strace, or it may not look.
+        CannotCountError: there is no strace, or it is not permitted.
     """
     if shutil.which("strace") is None:
         raise CannotCountError("strace is not installed")
-    # What opening and closing costs is taken off.
+    # The syncs of opening and closing are subtracted.
     return (_count(name, directory, server, changes) - _count(name, directory, server, 0)) / changes
 
 
@@ -66,7 +66,7 @@ def _count(name: str, directory: Path, server: Sequence[int], changes: int) -> i
 
 @contextlib.contextmanager
 def _attached(trace: Sequence[str], processes: Sequence[int]) -> Iterator[None]:
-    """Have a strace look at processes that run already, and at those that they will start."""
+    """Attach strace to running processes, and to those that they start."""
     there = [number for number in processes if os.path.exists(f"/proc/{number}")]
     to_each = [argument for number in there for argument in ("-p", str(number))]
     with subprocess.Popen([*trace, *to_each], stderr=subprocess.PIPE, text=True) as strace:
@@ -80,7 +80,7 @@ def _attached(trace: Sequence[str], processes: Sequence[int]) -> Iterator[None]:
                 time.sleep(0.01)
             yield
         finally:
-            strace.terminate()  # it lets go of the processes
+            strace.terminate()  # it detaches from the processes
 
 
 def _is_traced(process: int) -> bool:

@@ -16,7 +16,7 @@ TITLES: Final = {
     "users": "By the number of users",
     "slow": "On slower disks: each sync so much longer",
 }
-"""The groups that the documentation shows, and what their tables are called."""
+"""The groups that the documentation shows, with the titles of their tables."""
 
 SYNCS: Final = "Syncs for each acknowledged change of one task alone, counted by strace"
 
@@ -38,7 +38,7 @@ _MEASURES: Final[dict[str, Callable[[Result], str]]] = {
 
 
 def number(value: float | None) -> str:
-    """Return a measured number with about three significant digits; "-" for what is not known."""
+    """Return a measured number with about three significant digits; "-" for an unknown one."""
     if value is None or not math.isfinite(value):
         return "-"
     if value == 0:
@@ -48,7 +48,7 @@ def number(value: float | None) -> str:
 
 
 def share(value: float) -> str:
-    """Return a share of 1 with two digits; rounded down, so that only what is even reads 1.00."""
+    """Return a share of 1 with two digits, rounded down, so that only an even one reads 1.00."""
     return f"{math.floor(value * 100 + 1e-9) / 100:.2f}" if math.isfinite(value) else "-"
 
 
@@ -65,12 +65,12 @@ def reached(target: Target) -> str:
 
 
 def group_title(group: str) -> str:
-    """Return what a group's table is called."""
+    """Return the title of a group's table."""
     return TITLES.get(group) or _OTHER_TITLES.get(group) or group.capitalize()
 
 
 def peer_order(results: Iterable[Result]) -> list[str]:
-    """Return the peers that occur: the known ones in their usual order, then others as they come."""
+    """Return the peers of the results: the known ones in their usual order, then the others."""
     there = dict.fromkeys(result.peer for result in results)
     return [*(peer for peer in PEERS if peer in there), *(peer for peer in there if peer not in PEERS)]
 
@@ -94,7 +94,7 @@ def syncs(report: Report) -> dict[str, str]:
 
 
 def durabilities(results: Iterable[Result]) -> dict[str, str]:
-    """Return, for each peer, what has reached the disk when a call returns; of memory only where no disk was used."""
+    """Return, for each peer, what has reached the disk when a call returns."""
     results = list(results)
     on_disk = {result.peer for result in results if result.scenario.place == "disk"}
     results = [result for result in results if result.scenario.place == "disk" or result.peer not in on_disk]
@@ -123,7 +123,7 @@ def markdown_tables(report: Report) -> str:
 
 
 def targets_table(targets: Sequence[Target]) -> str:
-    """Return the figures that were to be reached as a Markdown table."""
+    """Return the targets as a Markdown table."""
     rows = [
         [
             target.name,
@@ -139,7 +139,7 @@ def targets_table(targets: Sequence[Target]) -> str:
 
 
 def _group(results: Sequence[Result]) -> list[str]:
-    """Return one table a measure, a row a scenario and a column a peer; then what went wrong."""
+    """Return a table for each measure, with a row per scenario and a column per peer; then the failures."""
     peers = peer_order(results)
     cells = {(result.scenario.name, result.peer): result for result in results}
     parts = []
@@ -186,5 +186,5 @@ def _pairs(texts: Mapping[str, str], between: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text that Markdown shows as it is within a cell."""
+    """Escape a text for a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")

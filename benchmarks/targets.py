@@ -1,6 +1,6 @@
-"""The figures that were to be reached, in rounds: all that a ratio compares is measured one right after the other.
+"""The figures with goals, measured in rounds: the two sides of a ratio are measured one right after the other.
 
-So a machine that slows down slows both, and the quartiles over the rounds say how much of a figure is noise.
+So a slow phase of the machine slows both, and the quartiles over the rounds show the noise of a figure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.runs import Deployments
 
 
 class Effort(NamedTuple):
-    """How long it may take: rounds, seconds of a run, and what "many" and "very many" users are."""
+    """The size of a measurement: rounds, seconds of a run, and the numbers of "many" and "very many" users."""
 
     rounds: int
     seconds: float
@@ -25,7 +25,7 @@ class Effort(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A figure as one round found it; without a goal it only helps to read others."""
+    """A figure of one round; without a goal it only helps to read others."""
 
     name: str
     at_most: bool
@@ -34,11 +34,11 @@ class Figure(NamedTuple):
 
 
 Run = Callable[[str, Scenario], Result]
-"""Measures one peer in one scenario, for as long as a round's run takes; nothing but nan if the peer fails."""
+"""Measures one peer in one scenario for the seconds of a run; all figures are nan if the peer fails."""
 
 
 def one_change(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return what one call costs that nothing else is in the way of."""
+    """Return the time of one call without contention."""
     took = pairs.calls(deployments.directory("pairs"))
     return [
         at_most(
@@ -52,13 +52,13 @@ def one_change(deployments: Deployments, run: Run, effort: Effort) -> list[Figur
 
 
 def parsing(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return what a file costs that was never seen before."""
+    """Return the time of parsing a file for the first time."""
     took = pairs.parses()
     return [at_most(0.2, "first sight of a 50-pet file / tomllib's parse alone", took.loads, took.tomllib)]
 
 
 def hot(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how fast one user's changes go when everybody makes them."""
+    """Return the rate of one user's changes made by all tasks."""
     one = run("petfleet", Scenario("targets", 1, 128))
     raw = run("raw", Scenario("targets"))
     all_at_once = Scenario("targets", 4, 32)
@@ -74,7 +74,7 @@ def hot(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
 
 
 def many(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how fast the changes of different users go."""
+    """Return the rate of many users' changes."""
     raw = run("raw", Scenario("targets", 1, 16, users=effort.many))
     ours = run("petfleet", Scenario("targets", 4, 16, users=effort.many))
     sqlite = run("aiosqlite", Scenario("targets", 4, 16, users=effort.many))
@@ -87,7 +87,7 @@ def many(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
 
 
 def fairness(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how evenly those who share one user are served."""
+    """Return how evenly tasks and processes that share one user are served."""
     ours = run("petfleet", Scenario("targets", 4, 8))
     return [
         at_most(3, "hot user, 4 x 8: p99 / p50", ours.p99_ms, ours.p50_ms),
@@ -97,21 +97,21 @@ def fairness(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]
 
 
 def quiet(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return what others cost a user who has nothing to do with them."""
+    """Return how much slower a quiet user's changes are beside hot users."""
     alone = run("petfleet", Scenario("targets", beside="pauses"))
     beside = run("petfleet", Scenario("targets", beside="hot"))
     return [at_most(3, "quiet user's change beside 32 hot users / alone, p50", beside.p50_ms, alone.p50_ms)]
 
 
 def users(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return what the number of users in one root costs."""
+    """Return how the rate depends on the number of users in one root."""
     few = run("petfleet", Scenario("targets", 4, 16, users=100))
     very_many = run("petfleet", Scenario("targets", 4, 16, users=effort.very_many))
     return [at_least(0.9, f"{effort.very_many:,} users / 100 users, 4 x 16", very_many.rate, few.rate)]
 
 
 def stalls(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how late the event loop was at worst, and how late a loop is that only awaits the raw protocol."""
+    """Return the longest stall of the event loop, and that of a loop that only awaits the raw protocol."""
     busy = Scenario("targets", 1, 32)
     large = Scenario("targets", 1, 32, pets=1000)
     ours = [_stall(run("petfleet", scenario)) for scenario in (busy, large, Scenario("targets", 1, 128))]
@@ -122,7 +122,7 @@ def stalls(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
 
 
 def startup(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return what petfleet costs a program, or an operator, before it does anything."""
+    """Return the time of importing petfleet, and of starting its command line."""
     took = pairs.starts()
     return [
         at_most(1.3, "import petfleet / import anyio, filelock, tomli_w", took.library, took.dependencies),
@@ -139,7 +139,7 @@ GROUPS: Final = (one_change, parsing, hot, many, fairness, quiet, users, stalls,
 
 
 def in_rounds(group: Group, deployments: Deployments, run: Run, effort: Effort, say: Say) -> list[Target]:
-    """Measure a group's figures round by round; one that nothing came of is left out."""
+    """Measure a group's figures round by round; figures without a finite value are left out."""
     found: dict[str, list[Figure]] = {}
     for number in range(1, effort.rounds + 1):
         say(f"targets: {group.__name__.replace('_', ' ')}, round {number} of {effort.rounds}")

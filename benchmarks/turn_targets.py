@@ -1,6 +1,6 @@
-"""The figures of everyone getting a turn, on this disk and on slower ones, in rounds like the others.
+"""The figures of fair turns, on this disk and on slower ones, measured in rounds like the others.
 
-Those that compare with an earlier revision are left out where none is given.
+Those that compare with an earlier revision are left out if none is given.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from benchmarks.targets import Effort, Figure, Group, Run, about, at_least, at_m
 
 _OURS: Final = "petfleet"
 _TIMES: Final = 16  # in a round of a second, processes that make single calls are started anew
-_LONG: Final = 10  # times as long as a run: what takes seconds at its worst is not seen in one
+_LONG: Final = 10  # times as long as a run: waits of seconds are too rare for one run
 
 
 def earlier_rates(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how fast many calls at once go, in terms of the earlier revision."""
+    """Return the rate of concurrent calls, divided by that of the earlier revision."""
     if deployments.earlier is None:
         return []
     other = deployments.earlier.peer
     hot = Scenario("turns", 4, 32)
     many = Scenario("turns", 4, 16, users=effort.many)
     our_hot, their_hot = run(_OURS, hot), run(other, hot)
-    # There and back: some file systems grow slower by the minute while files are replaced, and the second of two runs
-    # would always be the slower one.
+    # In both orders: some file systems grow slower by the minute while files are replaced, so that the second of two
+    # runs would always be the slower one.
     our_many, *theirs, our_last = (run(peer, many) for peer in (_OURS, other, other, _OURS))
     return [
         at_least(1.15, f"hot user, 4 x 32 / {other}", our_hot.rate, their_hot.rate),
@@ -42,7 +42,7 @@ def earlier_rates(deployments: Deployments, run: Run, effort: Effort) -> list[Fi
 
 
 def earlier_calls(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return what one call costs that nothing else is in the way of, in terms of the earlier revision."""
+    """Return the time of one call without contention, divided by that of the earlier revision."""
     if deployments.earlier is None:
         return []
     other = deployments.earlier.peer
@@ -55,13 +55,13 @@ def earlier_calls(deployments: Deployments, run: Run, effort: Effort) -> list[Fi
 
 
 def two(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how fast two processes alternate."""
+    """Return the rate of two alternating processes."""
     ours, raw = run(_OURS, Scenario("turns", 2, 1)), run("raw", Scenario("turns"))
     return [at_least(0.5, "hot user, 2 x 1 / raw rate in one thread", ours.rate, raw.rate)]
 
 
 def slow_turns(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how evenly those who share one user are served where each commit takes long."""
+    """Return how evenly tasks that share one user are served if each commit takes long."""
     slow = run(_OURS, Scenario("turns", 4, 8, sync_ms=50))
     less = run(_OURS, Scenario("turns", 4, 8, sync_ms=2))
     name = "hot user, 4 x 8, sync 50 ms longer: "
@@ -73,7 +73,7 @@ def slow_turns(deployments: Deployments, run: Run, effort: Effort) -> list[Figur
 
 
 def slow_many(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how much of a slow disk's time the changes of different users fill."""
+    """Return how well many users' changes use a slow disk."""
     raw = run("raw", Scenario("turns", 1, 32, users=effort.many, sync_ms=10))
     rate = {ms: run(_OURS, Scenario("turns", 1, 64, users=effort.many, sync_ms=ms)).rate for ms in (10, 2, 0)}
     name = f"{effort.many:,} users, 1 x 64, "
@@ -84,7 +84,7 @@ def slow_many(deployments: Deployments, run: Run, effort: Effort) -> list[Figure
 
 
 def held_lock(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return what it costs to wait for someone who does not let go."""
+    """Return the processor time of waiting for a lock that stays held."""
     seconds = effort.seconds * _LONG
     peer = deployments.stage(_OURS, Scenario("turns")).peer
     used = waits.cpu_of_waiting(peer, seconds)
@@ -92,7 +92,7 @@ def held_lock(deployments: Deployments, run: Run, effort: Effort) -> list[Figure
 
 
 def outsiders(deployments: Deployments, run: Run, effort: Effort) -> list[Figure]:
-    """Return how long those wait who take the lock of a hot user themselves."""
+    """Return how long other programs wait for the lock of a hot user."""
     scenario = Scenario("turns", 4, 8)
     figures = []
     for how in waits.OUTSIDERS:
@@ -107,7 +107,7 @@ def outsiders(deployments: Deployments, run: Run, effort: Effort) -> list[Figure
 
 
 LONG: Final[tuple[Group, ...]] = (held_lock, outsiders)
-"""Those that take long: a third of the rounds has to do."""
+"""Long measurements, which get a third of the rounds."""
 
 GROUPS: Final[tuple[Group, ...]] = (
     earlier_rates,
@@ -122,5 +122,5 @@ GROUPS: Final[tuple[Group, ...]] = (
 
 
 def _commit_ms(result: Result) -> float:
-    """Return how long a commit takes on average: at one user they come one after another, whoever makes them."""
+    """Return the mean time of a commit: one user's commits come one after another."""
     return result.seconds * 1e3 / result.commits if result.commits else math.nan

@@ -1,4 +1,4 @@
-"""Who waits for a user's lock: those who take it themselves, beside petfleet, and petfleet behind one who holds it."""
+"""Waits for a user's lock: of other programs beside petfleet, and of petfleet behind another holder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USER: Final = user_name(0)
 
 
 class Waits(NamedTuple):
-    """How long someone waited for a lock, in seconds."""
+    """How long a program waited for a lock, in seconds."""
 
     median: float
     longest: float
@@ -33,7 +33,7 @@ class Waits(NamedTuple):
 
 @contextlib.contextmanager
 def flock(path: Path) -> Iterator[None]:
-    """Hold a lock that was waited for in the kernel."""
+    """Wait for a lock in the kernel, and hold it."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -46,11 +46,11 @@ OUTSIDERS: Final[Mapping[str, Callable[[Path], contextlib.AbstractContextManager
     "filelock.FileLock": FileLock,
     "fcntl.flock": flock,
 }
-"""How others take the lock: one looks every 50 ms, one stands in the kernel's queue."""
+"""How other programs take the lock: one polls every 50 ms, one waits in the kernel's queue."""
 
 
 def outsider(stage: Stage, scenario: Scenario, seconds: float, how: str) -> Waits:
-    """Return how long one waits who takes the lock again and again, with a pause, while the scenario goes on.
+    """Return the waits of a program that takes the lock again and again while the scenario runs.
 
     Raises:
         RuntimeError: a change of the scenario was lost, or failed.
@@ -61,8 +61,9 @@ def outsider(stage: Stage, scenario: Scenario, seconds: float, how: str) -> Wait
         pipe.send(None)
         begin, end = pipe.recv()
         time.sleep(max(0, begin - time.monotonic()))
-        waits = []
-        while (start := time.monotonic()) < end:
+        waits: list[float] = []
+        # At least once, however late this process is.
+        while (start := time.monotonic()) < end or not waits:
             with OUTSIDERS[how](path):
                 waits.append(time.monotonic() - start)
             time.sleep(QUIET_PAUSE)
@@ -75,7 +76,7 @@ def outsider(stage: Stage, scenario: Scenario, seconds: float, how: str) -> Wait
 
 
 def cpu_of_waiting(peer: Peer, seconds: float) -> float:
-    """Return the CPU seconds of a process one call of which waits so long for a lock that another process holds."""
+    """Return the CPU seconds of a process whose call waits so long for a lock that another process holds."""
 
     async def wait(pipe: Connection) -> None:
         await peer.open()

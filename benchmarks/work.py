@@ -1,4 +1,4 @@
-"""The work that every peer does, and the one interface that it does it behind."""
+"""The work of every peer, and the interface of peers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
-# Each is imported only when it is measured: what it needs may not be installed.
+# Each is imported only when it is measured: its dependencies may be missing.
 PEERS: Final = {
     "petfleet": "benchmarks.peers.petfleet_store:Petfleet",
     "raw": "benchmarks.peers.raw:Raw",
@@ -23,7 +23,7 @@ PEERS: Final = {
     "bare get and put": "benchmarks.peers.objects:BareRequests",
 }
 
-Fleet = dict[str, Any]  # what a peer that has no fleet type of its own keeps, as JSON or as TOML
+Fleet = dict[str, Any]  # of a peer without a fleet type of its own, stored as JSON or TOML
 
 
 def pet_name(number: int) -> str:
@@ -37,7 +37,7 @@ def pet(user_id: str, name: str) -> dict[str, Any]:
 
 
 def fleet(user_id: str, pets: int) -> Fleet:
-    """Return a fleet of so many pets, none of which was ever touched."""
+    """Return a fleet of so many pets, all of them untouched."""
     return {
         "user_id": user_id,
         "active_pet": pet_name(0),
@@ -46,7 +46,7 @@ def fleet(user_id: str, pets: int) -> Fleet:
 
 
 def touch(fleet: Fleet, name: str) -> None:
-    """Count one touch of a pet. Not a time but a count, so that a lost touch can be seen in the data afterwards."""
+    """Count one touch of a pet: a count instead of a time, so that the data show a lost touch."""
     for handle in fleet["pets"]:
         if handle["pet_name"] == name:
             handle["last_active"] += 1
@@ -62,7 +62,7 @@ def add(fleet: Fleet, name: str) -> None:
 
 
 class Count(NamedTuple):
-    """What a user's data hold."""
+    """How many pets and touches a user's data hold."""
 
     pets: int
     touches: int
@@ -74,10 +74,10 @@ class Count(NamedTuple):
 
 
 class Peer(abc.ABC):
-    """One way to keep fleets in a directory, as one process of several sees it.
+    """One way to store fleets in a directory, used by several processes.
 
     ``prepare`` runs in one process before all others begin; ``open`` in each process; then the three calls, from many
-    tasks at once; ``close``. A call returns when its change is durable. Each call reads the stored fleet, decides in
+    tasks at once; ``close``. A call returns when its change is durable. Each call reads the stored fleet, computes in
     Python and writes, so that all peers do the same work.
     """
 
@@ -94,11 +94,11 @@ class Peer(abc.ABC):
         self.directory = directory
 
     def start_server(self) -> Sequence[int]:
-        """Start what runs beside the processes, and return the ids of its processes; called once, in the parent."""
+        """Start the peer's server, and return the ids of its processes; called once, in the parent."""
         return ()
 
     def stop_server(self) -> None:  # noqa: B027 - most have none
-        """Stop it; called once, in the parent."""
+        """Stop the server; called once, in the parent."""
 
     def server_version(self) -> str | None:
         """Return the version of the server that this object has started; None if there is none."""
@@ -109,12 +109,12 @@ class Peer(abc.ABC):
         return None
 
     def lock_path(self, user_id: str) -> Path:
-        """Return the file whose lock keeps others from the user's data; NotImplementedError if there is none."""
+        """Return the file whose lock protects the user's data; NotImplementedError if there is none."""
         raise NotImplementedError(f"{type(self).__name__} has no lock file for each user")
 
     @abc.abstractmethod
     async def prepare(self, users: Sequence[str], pets: int) -> None:
-        """Store a fleet of so many pets for each user, in place of whatever is there; need not be durable."""
+        """Store a fleet of so many pets for each user, in place of any other; need not be durable."""
 
     @abc.abstractmethod
     async def open(self) -> None:
@@ -122,7 +122,7 @@ class Peer(abc.ABC):
 
     @abc.abstractmethod
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources of this process."""
 
     @abc.abstractmethod
     async def touch(self, user_id: str, name: str) -> None:
@@ -138,11 +138,11 @@ class Peer(abc.ABC):
 
     @abc.abstractmethod
     async def count(self, user_id: str) -> Count:
-        """Return what the user's data hold, read anew."""
+        """Count what is stored for the user, read anew."""
 
 
 class DocumentPeer(Peer):
-    """A peer that keeps each fleet as one document, which a change reads and writes whole."""
+    """A peer that stores each fleet as one document; a change reads and writes all of it."""
 
     @abc.abstractmethod
     async def _change(self, user_id: str, change: Callable[[Fleet], None]) -> None:

@@ -1,4 +1,4 @@
-"""What one process of a run does: the scenario's calls, timed, between two instants that all processes share."""
+"""One process of a run: it makes the scenario's calls between two common instants, and times them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ HOT_USERS: Final = 32
 TASKS_OF_HOT_USER: Final = 2
 STUCK_USERS: Final = 1000
 READERS: Final = 32
-TICK: Final = 0.005  # seconds between two looks at the event loop
-QUIET_PAUSE: Final = 0.02  # seconds between two calls of a task that others are beside
-WARM: Final = 1000  # users: with no more than so many, each process has loaded them all before it begins
+TICK: Final = 0.005  # seconds between two checks of the event loop
+QUIET_PAUSE: Final = 0.02  # seconds between two calls of a task with other work beside it
+WARM: Final = 1000  # users: up to so many, each process loads all of them before it begins
 
 
 def user_name(number: int) -> str:
@@ -36,28 +36,28 @@ def user_name(number: int) -> str:
 
 
 def hot_user_name(number: int) -> str:
-    """Return the id of the n-th of the hot users that a quiet one is beside."""
+    """Return the id of the n-th hot user."""
     return f"hot-{number:02}"
 
 
 def stuck_user_name(number: int) -> str:
-    """Return the id of the n-th user whose lock someone holds."""
+    """Return the id of the n-th user whose lock another process holds."""
     return f"stuck-{number:04}"
 
 
 @dataclasses.dataclass
 class Measured:
-    """What one process measured.
+    """The measurements of one process.
 
     Attributes:
-        latencies: of each task, the seconds of each call that came back, in order.
-        last: when its last call came back.
-        touches, adds: acknowledged, by user.
-        errors: how many calls raised, and the first error.
-        stall: the longest that the event loop was late; None without one.
+        latencies: for each task, the seconds of each successful call, in order.
+        last: the time when its last successful call returned.
+        touches, adds: the acknowledged ones, by user.
+        errors, error: how many calls failed, and the first error.
+        stall: the longest delay of the event loop; None without a loop.
         cpu: CPU seconds of this process.
         peak: how many bytes its memory grew at most.
-        commits: how many it made; None where they are not counted.
+        commits: how many commits it made; None if they are not counted.
     """
 
     latencies: list[array[float]]
@@ -73,7 +73,7 @@ class Measured:
 
 
 def run_in(loop: str, main: Callable[[], Awaitable[Any]]) -> Any:
-    """Run a coroutine function in a new event loop of that kind, and return what it returned."""
+    """Run a coroutine function in a new event loop of that kind, and return its result."""
     if loop == "trio":
         return anyio.run(main, backend="trio")
     return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": loop == "uvloop"})
@@ -84,8 +84,8 @@ class Worker:
 
     Args:
         peer: not opened yet.
-        number: which of the scenario's processes this is.
-        calls: how many calls each task makes at most; None: as many as there is time for.
+        number: the index of this process in the scenario.
+        calls: how many calls each task makes at most; None: no limit but time.
     """
 
     def __init__(self, peer: Peer, scenario: Scenario, number: int, calls: int | None) -> None:
@@ -97,7 +97,7 @@ class Worker:
         self._end = 0.0
 
     def serve(self, pipe: Connection) -> None:
-        """Say through the pipe when ready, get the beginning and the end, run, and send what was measured."""
+        """Send None when ready, receive the beginning and the end, run, and send the measurements."""
         if self._scenario.sync_ms:
             _slow_syncs(self._scenario.sync_ms / 1e3)
         if self._peer.blocking:
@@ -109,7 +109,7 @@ class Worker:
         await self._peer.open()
         await self._warm_up()
         pipe.send(None)
-        begin, self._end = pipe.recv()  # blocks the loop, in which nothing goes on yet
+        begin, self._end = pipe.recv()  # blocks the loop, which has no other task yet
         async with anyio.create_task_group() as beside:
             self._begin_beside(beside)
             await anyio.sleep(max(0, begin - time.monotonic()))
@@ -122,7 +122,7 @@ class Worker:
             beside.cancel_scope.cancel()
         usage.put_into(self._measured)
         if commits is not None:
-            self._measured.commits = (self._peer.commits() or 0) - commits  # without those of the warming up
+            self._measured.commits = (self._peer.commits() or 0) - commits  # without those of the warm-up
         pipe.send(self._measured)
         await self._peer.close()
 
@@ -180,7 +180,7 @@ class Worker:
                     measured.adds[user_id] += 1
                 else:
                     await peer.load(user_id)
-            except Exception as error:  # noqa: BLE001 - shown in the result, whatever it is
+            except Exception as error:  # noqa: BLE001 - shown in the result
                 measured.errors += 1
                 measured.error = measured.error or f"{type(error).__name__}: {error}"
             else:
@@ -219,7 +219,7 @@ class Worker:
 
 
 class _Usage:
-    """CPU and memory of this process, from the moment when this was made."""
+    """CPU and memory of this process since this object was made."""
 
     def __init__(self) -> None:
         self._cpu = _cpu()
@@ -235,7 +235,7 @@ class _Usage:
 
 
 def _slow_syncs(seconds: float) -> None:
-    """Make each sync of this process take so much longer."""
+    """Make each sync of this process take so many seconds longer."""
     sync = os.fsync
 
     def slow(fd: Any) -> None:
@@ -259,7 +259,7 @@ def _memory(what: str) -> int:
 
 
 async def count_all(peer: Peer, users: Sequence[str]) -> dict[str, Count]:
-    """Return what the data of these users hold."""
+    """Count what is stored for these users."""
     await peer.open()
     try:
         return {user_id: await peer.count(user_id) for user_id in users}

@@ -1,14 +1,14 @@
-"""Moves the users of a directory to another store, one by one, while programs go on writing.
+"""Move the users of a directory to another store, one by one, while programs go on writing.
 
     python examples/moving.py data/fleets s3://bucket/prefix
 
-docs/scaling.md says in which order to do what. In short: every program uses a MovingStore in the place of its
-FleetStore; when all do, they are started again with ``moving=True``, and this script moves whom no call concerned.
+docs/scaling.md lists the steps. In short: every program uses a MovingStore instead of its FleetStore; when all do,
+they are restarted with ``moving=True``, and this script moves the users without calls.
 
-A user is moved under the user's lock. First the file is replaced by a *mark* that holds what it held: from then on no
-FleetStore takes it for a fleet, and none replaces it. Then the fleet is saved in the other store, where there is none
-yet; then the mark says that this is done. Whoever finds a mark that does not say so does the rest. So at every moment
-there is one place where the fleet is, and whoever looks in the wrong one is told.
+A user is moved under the user's lock. First a *mark* that contains the fleet's text replaces the file: every FleetStore
+refuses to read or replace it. Then the fleet is saved in the other store, which must have none; then the mark is set to
+done. A program that finds an unfinished mark finishes the move. So at every moment the fleet is in one place, and calls
+that look in the other one fail.
 """
 
 from __future__ import annotations
@@ -42,27 +42,26 @@ from petfleet import (
 )
 
 T = TypeVar("T")
-_HEAD: Final = b'user_id = "::moved"\n'  # no user can have this id, so every FleetStore refuses the file
-_AT_ONCE: Final = 16  # users that the script moves together
+_HEAD: Final = b'user_id = "::moved"\n'  # an impossible user id, so that every FleetStore refuses the file
+_AT_ONCE: Final = 16  # users that the script moves concurrently
 
 
 class Mark(NamedTuple):
-    """What stands in the place of a fleet that is moved: its text, if there was one, and whether it has arrived."""
+    """The file that replaces a moved fleet: the fleet's text, if there was one, and whether the move is done."""
 
     text: str | None
     done: bool
 
 
 class MovingStore:
-    """The calls of a FleetStore, in the directory for users who are not moved, in the other store for those who are.
+    """The calls of a FleetStore: in the other store for moved users, in the directory for all others.
 
-    Not offered: ``watch``. All programs that use the directory run on its machine, as before.
+    Without ``watch``. As before, all programs that use the directory run on its machine.
 
     Args:
         root: the directory.
-        target: the store that takes its place. Nothing but MovingStores may write there before everyone is moved.
-        moving: move a user before the first call that concerns the user. Only when no program is left that uses the
-            directory by itself.
+        target: the store that replaces it. Until all users are moved, only MovingStores may write there.
+        moving: move a user before the user's first call. Set it only when every program uses a MovingStore.
     """
 
     def __init__(self, root: str, target: FleetStore, *, moving: bool = False, lock_timeout: float = 10.0) -> None:
@@ -100,9 +99,9 @@ class MovingStore:
         return await self._at_home(user_id, lambda store: store.delete(user_id))
 
     async def users(self) -> AsyncIterator[str]:
-        """Yield the ids that have a fleet here or there, each once."""
+        """Yield the ids of all users with a fleet, each once."""
         here = set()
-        async for user_id in self._source.users():  # first: who is moved meanwhile is met there
+        async for user_id in self._source.users():  # first: users who are moved meanwhile are found there
             mark = await anyio.to_thread.run_sync(_mark, self._path(user_id))
             if mark is None or (mark.text is not None and not mark.done):
                 here.add(user_id)
@@ -112,17 +111,17 @@ class MovingStore:
                 yield user_id
 
     async def move(self, user_id: str) -> None:
-        """Move a user, if that is not done; when it returns, the fleet is in the other store.
+        """Move a user who is not moved yet; afterwards the fleet is in the other store.
 
         Raises:
-            FleetConflictError: another fleet is there already, which something else must have written.
-            FleetFormatError: the file is broken, and stays where it is.
-            LockTimeoutError, OSError: not moved, or not known to be; call it again.
+            FleetConflictError: the other store has another fleet of the user.
+            FleetFormatError: the file is broken; it is not moved.
+            LockTimeoutError, OSError: perhaps not moved; call it again.
         """
         await anyio.to_thread.run_sync(self._move, user_id)
 
     async def move_everyone(self) -> tuple[int, int]:
-        """Move all who have a fleet or a mark in the directory; return how many are moved, and how many are not."""
+        """Move all users with a fleet or a mark in the directory; return how many are moved, and how many failed."""
         moved = failed = 0
         send, receive = anyio.create_memory_object_stream[str]()
 
@@ -147,7 +146,7 @@ class MovingStore:
         return moved, failed
 
     async def aclose(self) -> None:
-        """Wait for what is under way."""
+        """Wait for the calls under way."""
         await self._source.aclose()
         await self._target.aclose()
 
@@ -167,11 +166,11 @@ class MovingStore:
     def _move(self, user_id: str) -> None:
         path = self._path(user_id)
         mark = _mark(path)
-        if mark is not None and mark.done:  # it stays so: no lock is needed to see it
+        if mark is not None and mark.done:  # it stays done, so no lock is needed
             return
         path.parent.mkdir(mode=0o700, exist_ok=True)
         try:
-            # Other writers of the user let it go for an instant only.
+            # Polled quickly: other writers release the lock only for an instant.
             with FileLock(f"{path}.lock", timeout=self._lock_timeout, poll_interval=0.001, mode=0o600):
                 self._move_locked(user_id, path)
         except Timeout:
@@ -188,18 +187,18 @@ class MovingStore:
                 raise FleetFormatError(str(path), "UTF-8") from error
         fleet = None if mark.text is None else loads(mark.text, user_id=user_id)
         if fleet is not None and not mark.done:
-            _write(path, mark)  # before the fleet is saved: from now on it does not change here
+            _write(path, mark)  # before the fleet is saved: from now on it does not change in the directory
             try:
                 anyio.from_thread.run(self._target.save, fleet)
             except FleetConflictError as error:
-                # The same one is there if someone was killed before the mark said so.
+                # The same fleet is there if a program was killed before it set the mark to done.
                 if error.current is None or dumps(error.current) != dumps(fleet):
                     raise
         _write(path, Mark(mark.text, True))
 
 
 def _mark(path: Path) -> Mark | None:
-    """Return the mark in the place of a fleet, None if there is none."""
+    """Return a user's mark; None if there is none."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -211,21 +210,21 @@ def _mark(path: Path) -> Mark | None:
 
 
 def _write(path: Path, mark: Mark) -> None:
-    """Put a mark in the place of a fleet, durably."""
+    """Replace a fleet by a mark, durably."""
     fields = {"done": mark.done, "pets": []} | ({} if mark.text is None else {"fleet": mark.text})
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".moving-", delete=False) as file:
         file.write(_HEAD + tomli_w.dumps(fields).encode())
         file.flush()
         os.fsync(file.fileno())
     os.replace(file.name, path)
-    for directory in (path.parent, path.parent.parent):  # the user's may be new
+    for directory in (path.parent, path.parent.parent):  # the user's directory may be new
         descriptor = os.open(directory, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
 
 
 async def main(root: str, url: str) -> int:
-    """Move everyone, and return the exit code: 0 when no one is left."""
+    """Move all users, and return the exit code: 0 if none is left."""
     target = FleetStore(ObjectBackend(url)) if "://" in url else FleetStore(url)
     store = MovingStore(root, target, moving=True)
     moved, failed = await store.move_everyone()

@@ -23,8 +23,8 @@ async def main(root: str) -> None:
     """Give one user a pet, and show what is on disk."""
     store = FleetStore(f"{root}/fleets")
 
-    # The manifest is yours: a handle names it, petfleet never opens it. Written first, and down to the disk, so that
-    # no handle names a manifest that was never written.
+    # Your program owns the manifest: a handle names it, petfleet never opens it. Write and sync it first, so that no
+    # handle names a missing manifest.
     manifest = f"{root}/pets/mira.toml"
     await aiofiles.os.makedirs(f"{root}/pets", exist_ok=True)
     async with aiofiles.open(manifest, "w", encoding="utf-8") as file:

@@ -2,12 +2,12 @@
 
     BOT_TOKEN=... python examples/telegram_bot.py
 
-PETFLEET_DATA is the directory of everything (default: data), BOT_API the base URL of a Bot API server of your own.
+PETFLEET_DATA is the directory of all data (default: data), BOT_API the base URL of your own Bot API server.
 
-An answer is sent when what it says is on disk. What happens when the bot is killed: aiogram confirms updates to
-Telegram when it asks for the next ones, which is at once, since every update has a task of its own. So an update may
-come again, which does no harm (see companions.py), or be confirmed and never handled: its user got no answer, and sends
-it again. `handle_as_tasks=False` would lose none of them, but let every user wait for everyone else's disk and network.
+An answer is sent when its change is on disk. If the bot is killed: aiogram confirms updates to Telegram when it asks
+for the next ones, which is at once, since every update has a task of its own. So an update may come again, which does
+no harm (see companions.py), or it was confirmed and is never handled: its user gets no answer, and sends it again.
+`handle_as_tasks=False` would lose none of them, but each user would wait for the disk and network of all others.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from aiogram.types import (
     User,
 )
 
-from companions import Companions, RefusedError, Turns, excuse, listed, listening
+from companions import Companions, RefusedError, Turns, active_text, error_text, list_text
 from petfleet import PetFleet
 
 COMMANDS: Final = {
@@ -55,19 +55,19 @@ HELP: Final = "\n".join(
     ]
 )
 router = Router()
-# In a group, what a pet knows of its owner would be told to everyone.
+# In a group, pets would tell their owners' secrets to everyone.
 router.message.filter(F.chat.type == ChatType.PRIVATE)
 
 
 class Switch(CallbackData, prefix="switch"):
-    """What a pet's button carries: not whose pet it is."""
+    """The data of a pet's button: the name only, since any user may press it."""
 
     name: str
 
 
 @router.message(CommandStart())
 async def start(message: Message) -> None:
-    """Say what this bot can do."""
+    """Describe the commands."""
     await message.answer(HELP)
 
 
@@ -78,17 +78,17 @@ async def adopt(message: Message, command: CommandObject, event_from_user: User,
     if not role:
         raise RefusedError("/adopt NAME ROLE, as in /adopt mira wise old friend")
     fleet = await companions.adopt(str(event_from_user.id), name, role)
-    await message.answer(f"{name} is yours now. {listening(fleet)}")
+    await message.answer(f"{name} is yours now. {active_text(fleet)}")
 
 
 @router.message(Command("release"))
 async def release(message: Message, command: CommandObject, event_from_user: User, companions: Companions) -> None:
-    """Let a pet go."""
+    """Release a pet."""
     name = (command.args or "").strip()
     if not name:
         raise RefusedError("/release NAME, as in /release mira")
     fleet = await companions.release(str(event_from_user.id), name)
-    await message.answer(f"{name} is free. {listening(fleet)}")
+    await message.answer(f"{name} is free. {active_text(fleet)}")
 
 
 @router.message(Command("pets"))
@@ -100,7 +100,7 @@ async def pets(message: Message, event_from_user: User, companions: Companions) 
 
 @router.callback_query(Switch.filter())
 async def switch(query: CallbackQuery, callback_data: Switch, companions: Companions) -> None:
-    """Make a pet of who pressed the button the active one: the list that it is on may be another user's."""
+    """Make the presser's pet of that name the active one; the button may be in another user's list."""
     fleet = await companions.switch(str(query.from_user.id), callback_data.name)
     await answered(query, f"{callback_data.name} is your active pet.")
     if not isinstance(query.message, Message) or query.message.chat.id != query.from_user.id:
@@ -128,8 +128,8 @@ async def wonder(message: Message) -> None:
 
 @router.error()
 async def tell(event: ErrorEvent) -> None:
-    """Tell the user what did not work, in words for users; the log has the rest."""
-    text = excuse(event.exception)
+    """Tell the user about an error; log the details."""
+    text = error_text(event.exception)
     if event.update.callback_query is not None:
         await answered(event.update.callback_query, text, show_alert=True)
     elif event.update.message is not None:
@@ -137,7 +137,7 @@ async def tell(event: ErrorEvent) -> None:
 
 
 async def answered(query: CallbackQuery, text: str, *, show_alert: bool = False) -> None:
-    """Answer a press, unless it was made so long ago (while the bot was down) that Telegram waits for no answer."""
+    """Answer a press, unless Telegram no longer accepts it, since the press was made while the bot was down."""
     try:
         await query.answer(text[:200], show_alert=show_alert)
     except TelegramBadRequest as error:
@@ -146,7 +146,7 @@ async def answered(query: CallbackQuery, text: str, *, show_alert: bool = False)
 
 
 class InTurn(BaseMiddleware):
-    """Has each user's updates wait for those before; SimpleEventIsolation would keep a lock for every user for ever."""
+    """Handles each user's updates in order; SimpleEventIsolation would keep a lock for every user forever."""
 
     def __init__(self) -> None:
         self.turns = Turns()
@@ -157,7 +157,7 @@ class InTurn(BaseMiddleware):
         event: TelegramObject,
         data: dict[str, Any],
     ) -> Any:
-        """Wait for this user's update before, then handle this one."""
+        """Wait for this user's previous update, then handle this one."""
         user = data.get("event_from_user")
         before = self.turns.begin(0 if user is None else user.id)  # of a channel, say
         if before is not None:
@@ -168,7 +168,7 @@ class InTurn(BaseMiddleware):
 async def wait_when_told(
     make_request: NextRequestMiddlewareType[TelegramType], bot: Bot, method: TelegramMethod[TelegramType]
 ) -> Response[TelegramType]:
-    """Make a request, and make it again for as long as Telegram's flood control says to wait."""
+    """Make a request; while Telegram's flood control refuses it, wait and repeat it."""
     while True:
         try:
             return await make_request(bot, method)
@@ -180,16 +180,16 @@ def _list(fleet: PetFleet) -> tuple[str, InlineKeyboardMarkup | None]:
     buttons = [
         [InlineKeyboardButton(text=pet.pet_name, callback_data=Switch(name=pet.pet_name).pack())] for pet in fleet.pets
     ]
-    return _cut(listed(fleet)), InlineKeyboardMarkup(inline_keyboard=buttons) if buttons else None
+    return _cut(list_text(fleet)), InlineKeyboardMarkup(inline_keyboard=buttons) if buttons else None
 
 
 def _cut(text: str) -> str:
-    # Telegram takes 4096 characters; counted as it counts elsewhere, an emoji is two.
+    # Telegram accepts 4096 characters, of which an emoji may count as two.
     return text.encode("utf-16-le")[: 2 * 4096].decode("utf-16-le", "ignore")
 
 
 async def main(token: str) -> None:
-    """Answer until SIGTERM or SIGINT; what was begun then is finished, however long flood control makes that take."""
+    """Answer until SIGTERM or SIGINT; then finish the updates that have begun, even if flood control delays that."""
     api = os.environ.get("BOT_API")
     session = AiohttpSession(api=TelegramAPIServer.from_base(api) if api else PRODUCTION)
     session.middleware(wait_when_told)
@@ -199,7 +199,7 @@ async def main(token: str) -> None:
     dispatcher.shutdown.register(in_turn.turns.finish)
     data = os.environ.get("PETFLEET_DATA", "data")
     async with Companions(data) as companions, Bot(token, session=session) as bot:
-        await bot.delete_webhook()  # or polling is refused; what waits to be handled is kept
+        await bot.delete_webhook()  # or polling is refused; pending updates are kept
         await bot.set_my_commands([BotCommand(command=name, description=what) for name, what in COMMANDS.items()])
         await dispatcher.start_polling(bot, companions=companions)
 

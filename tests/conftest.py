@@ -28,13 +28,23 @@ from petfleet._backends.files.backend import FileBackend
 from petfleet._backends.objects import bucket
 from petfleet._commit import timeouts
 from petfleet._util import runtime
-from tests.support.backends import KINDS, FileHome, Home, ObjectHome
+from tests.support.backends import KINDS, FileStorage, ObjectStorage, Storage
+from tests.support.mutate import LAST_RESORT
 from tests.support.recording_os import RecordingOS
-from tests.support.seaweedfs import Weed
+from tests.support.seaweedfs import SeaweedFS
+from tests.support.watching import disable_polling
 
-# The same examples in every run, and none kept: no outcome depends on what an earlier run has found.
-hypothesis.settings.register_profile("petfleet", derandomize=True, database=None, deadline=None)
+# The same examples in every run, and no database: no outcome depends on an earlier run, or on how busy the machine is.
+hypothesis.settings.register_profile(
+    "petfleet",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("petfleet")
+
+_SECONDS = float(os.environ.get(LAST_RESORT, "60"))
 
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
@@ -66,8 +76,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def store(root: Path) -> FleetStore:
-    """A store over that root."""
-    return FleetStore(root)
+    """A store over that root; no deadline ends a call, however busy the machine is."""
+    return FleetStore(root, lock_timeout=3600)
 
 
 @pytest.fixture
@@ -77,24 +87,24 @@ def backend(root: Path) -> FileBackend:
 
 
 @pytest.fixture(scope="session")
-def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     """An object store with two gateways, for all tests."""
-    with Weed(tmp_path_factory.mktemp("weed")) as server:
+    with SeaweedFS(tmp_path_factory.mktemp("weed")) as server:
         yield server
 
 
 @pytest.fixture
-def object_home(weed: Weed) -> ObjectHome:
+def object_storage(seaweedfs: SeaweedFS) -> ObjectStorage:
     """A prefix of a bucket that no other test has."""
-    return ObjectHome(weed, f"test-{uuid.uuid4()}")
+    return ObjectStorage(seaweedfs, f"test-{uuid.uuid4()}")
 
 
 @pytest.fixture(params=KINDS)
-def home(request: pytest.FixtureRequest, root: Path) -> Home:
+def storage(request: pytest.FixtureRequest, root: Path) -> Storage:
     """Where fleets live: the test runs on each kind of backend."""
     if request.param == "files":
-        return FileHome(root)
-    found: ObjectHome = request.getfixturevalue("object_home")
+        return FileStorage(root)
+    found: ObjectStorage = request.getfixturevalue("object_storage")
     return found
 
 
@@ -107,6 +117,27 @@ def quick_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="petfleet-large-", dir=in_memory) as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def public_directory() -> Iterator[Path]:
+    """A directory that every account may enter; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        try:
+            yield Path(name)
+        finally:
+            for path in [Path(name), *Path(name).rglob("*")]:
+                if path.is_dir():
+                    path.chmod(0o700)
+            for path in Path(name).rglob("closed"):
+                path.chmod(0o700)
+
+
+@pytest.fixture
+def without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watches of files learn of changes from the system alone."""
+    disable_polling(monkeypatch)
 
 
 @pytest.fixture
@@ -198,13 +229,13 @@ class _Sleepless:
 
 @pytest.fixture(autouse=True)
 def there_is_time_to_ask_who_holds_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine an error would not wait for the name."""
+    """On a busy machine an error would not wait for the name of the holder."""
     monkeypatch.setattr(timeouts, "_HOLDER_SECONDS", 30)
 
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left() -> Iterator[None]:
-    """Fail if a lock file is still open after a test, or a thread still watches."""
+    """Fail if a lock file is still open after a test, or a watching thread still runs."""
     yield
     wait_until(lambda: not lock._descriptors)
     # A watch may be held by garbage: a task that was cancelled and its traceback hold each other.
@@ -212,12 +243,12 @@ def no_descriptor_is_left() -> Iterator[None]:
 
 
 def watching_threads() -> list[threading.Thread]:
-    """Return the threads that look after watches."""
+    """Return the threads of watches."""
     return [thread for thread in threading.enumerate() if thread.name == "petfleet-watch"]
 
 
-def wait_until(state: Callable[[], object], seconds: float = 30) -> None:
-    """Wait for a state that a thread or process is about to reach; it is the state that counts, not the time."""
+def wait_until(state: Callable[[], object], seconds: float = _SECONDS) -> None:
+    """Wait for a state that a thread or process is about to reach; the time is only a last resort against hangs."""
     give_up = time.monotonic() + seconds
     while not state():
         assert time.monotonic() < give_up, "the awaited state was never reached"
@@ -225,12 +256,12 @@ def wait_until(state: Callable[[], object], seconds: float = 30) -> None:
 
 
 async def until(state: Callable[[], object]) -> None:
-    """Wait for a state without blocking the event loop."""
+    """Wait for a state, without blocking the event loop."""
     await anyio.to_thread.run_sync(wait_until, state)
 
 
 class Clock:
-    """A clock that goes only when it is told to."""
+    """A clock that moves only when the test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -245,7 +276,7 @@ class Clock:
 
 
 def refuse_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on the system allows no more threads."""
+    """From now on the system refuses to start threads."""
 
     def refused(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

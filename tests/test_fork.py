@@ -24,10 +24,10 @@ from petfleet import FleetStore
 from petfleet._backends.files import disk, lock
 from petfleet._commit.user_queue import UserQueue
 from tests.conftest import pet
-from tests.support.backends import ObjectHome, is_free
-from tests.support.children import CHANGES, in_fork, lock_descriptors, names, program, start_fork
+from tests.support.backends import ObjectStorage, is_free
+from tests.support.children import CHANGES, hear, in_fork, lock_descriptors, names, program, start_fork, tell
 from tests.support.gate import Gate
-from tests.support.points import BUSY, POINTS, UNDER_LOCK, Held
+from tests.support.points import BUSY, POINTS, UNDER_LOCK, HeldCall
 from tests.support.store_calls import ALL
 
 HOW = ("os.fork", "multiprocessing")
@@ -46,9 +46,8 @@ def test_the_child_starts_clean_and_leaves_the_parents_lock_alone(how: str, poin
         parent = stack.enter_context(program("fork", how, point, root))
         assert report(parent) == {"open": 0, "peeked": ["first", *renamed(point)], "added": ["child"]}
         assert is_free(lock_file) == (point not in UNDER_LOCK and point not in BUSY)
-        tell(parent, "end")
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "the child ended with 0\n"
+        tell(parent, "end")  # the child reads it; the next line is for its parent
+        assert hear(parent) == "the child ended with 0"
         assert is_free(lock_file) == (point not in UNDER_LOCK and point not in BUSY)
         elsewhere.release()
         tell(parent, "end")
@@ -60,7 +59,7 @@ def test_the_child_starts_clean_and_leaves_the_parents_lock_alone(how: str, poin
 @pytest.mark.parametrize("point", UNDER_LOCK)
 @pytest.mark.parametrize("how", HOW)
 def test_the_child_keeps_no_lock_alive(how: str, point: str, root: Path) -> None:
-    """Killed in the midst of a commit, the parent leaves its lock to the others at once, though its child lives on."""
+    """Killed in the middle of a commit, the parent loses its lock at once, although its child lives on."""
     asyncio.run(FleetStore(root).add("user", pet("first")))
     lock_file = root / "user" / "fleet.toml.lock"
     with program("fork", how, point, root) as parent:
@@ -142,8 +141,8 @@ def test_a_lock_file_opened_while_a_fork_is_under_way_is_opened_anew(
 def test_a_copy_of_the_descriptor_does_not_outlast_the_commit(root: Path) -> None:
     """The lock is given back even while someone, like a child about to execute a program, has a copy of it open."""
     store = FleetStore(root)
-    with Held("taken") as held, ThreadPoolExecutor() as threads:
-        added = threads.submit(lambda: asyncio.run(store.add("user", pet("first"))))
+    with HeldCall("taken") as held, ThreadPoolExecutor() as threads:
+        added = threads.submit(add, store, "first")
         held.reach()
         copies = [os.dup(fd) for fd in lock_descriptors()]
         held.open()
@@ -161,13 +160,13 @@ def test_the_child_waits_for_no_lock_that_a_thread_of_the_parent_held(name: str,
     """A fork while another thread is inside the store does not leave the child's store locked."""
     store = FleetStore(root, lock_timeout=0)
     asyncio.run(store.load("user"))
-    batching = store._group_commit
+    engine = store._group_commit
     locks: dict[str, threading.Condition | threading.Lock] = {
-        "calls": batching.changed,
-        "workers": batching.workers._lock,
-        "peeks": batching.peeks._lock,
-        "timers": batching._timers._changed,
-        "lock queue": batching._lock_queue._timers._changed,
+        "calls": engine.changed,
+        "workers": engine.workers._lock,
+        "peeks": engine.peeks._lock,
+        "timers": engine._timers._changed,
+        "lock queue": engine._lock_queue._timers._changed,
     }
     gate = Gate()
 
@@ -201,7 +200,7 @@ def test_a_forked_child_can_fork(root: Path) -> None:
 
 def test_children_forked_while_the_store_is_busy_all_work(root: Path) -> None:
     """Forked at whatever moment of the parent's commits, each of five children adds a pet, and none is lost."""
-    store = FleetStore(root)
+    store = FleetStore(root, lock_timeout=3600)
     codes: list[int] = []
 
     def fork() -> None:
@@ -221,7 +220,7 @@ def test_children_forked_while_the_store_is_busy_all_work(root: Path) -> None:
 
 def test_workers_of_a_preloading_server_share_its_store(root: Path) -> None:
     """A store used before the fork serves the parent and four workers at once, and every pet is found."""
-    store = FleetStore(root)
+    store = FleetStore(root, lock_timeout=3600)
     asyncio.run(store.add("user", pet("preloaded")))
 
     async def add_many(worker: int) -> None:
@@ -260,18 +259,10 @@ def add(store: FleetStore, name: str) -> None:
 
 
 def report(process: subprocess.Popen[str]) -> Any:
-    """Return what the child says next."""
-    assert process.stdout is not None
-    line = process.stdout.readline()
+    """Return what the child prints next."""
+    line = hear(process)
     assert line, process.communicate()[1]
     return json.loads(line)
-
-
-def tell(process: subprocess.Popen[str], command: str) -> None:
-    """Send a line to the child, or, when that has ended, to its parent."""
-    assert process.stdin is not None
-    process.stdin.write(command + "\n")
-    process.stdin.flush()
 
 
 def renamed(point: str) -> tuple[str, ...]:
@@ -279,16 +270,16 @@ def renamed(point: str) -> tuple[str, ...]:
     return CHANGES if point in ("renamed", "committed", "posted") else ()
 
 
-def test_a_child_is_told_at_once_that_it_cannot_use_objects(object_home: ObjectHome) -> None:
+def test_a_child_is_told_at_once_that_it_cannot_use_objects(object_storage: ObjectStorage) -> None:
     """Each call of a store that the parent has used fails in a forked child, without waiting; the parent goes on."""
-    store = object_home.store()
+    store = object_storage.store()
     fleet = asyncio.run(store.add("user", pet("first")))
 
     def child() -> None:
         for call in ALL.values():
             with pytest.raises(OSError, match="start processes by spawn") as caught:
                 asyncio.run(call(store, "user"))  # type: ignore[arg-type] # each is a coroutine
-            assert (caught.value.errno, caught.value.filename) == (errno.ENOTSUP, object_home.where())
+            assert (caught.value.errno, caught.value.filename) == (errno.ENOTSUP, object_storage.where())
 
     assert in_fork(child) == 0
     assert asyncio.run(store.load("user")) == fleet

@@ -1,4 +1,4 @@
-"""The guard of these tests really fails on a blocking call in the event loop."""
+"""The guard of these tests fails on a blocking call in the event loop."""
 
 from __future__ import annotations
 

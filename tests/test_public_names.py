@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import importlib.resources
 import inspect
+import pickle
+import typing
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Final
@@ -88,6 +91,19 @@ def test_both_modules_hand_out_the_same_objects() -> None:
     shared = set(petfleet.__all__) & set(petfleet.backends.__all__)
     assert shared == {"Backend", "ObjectBackend"}
     assert all(getattr(petfleet, name) is getattr(petfleet.backends, name) for name in shared)
+
+
+def test_public_things_name_the_public_module() -> None:
+    """Tracebacks and pickles say petfleet.FleetStore. (Backends are public in petfleet.backends, too.)"""
+    things = [getattr(petfleet, name) for name in petfleet.__all__ if not name.endswith("Backend")]
+    assert {thing.__module__ for thing in things} == {"petfleet"}
+    assert [pickle.loads(pickle.dumps(thing)) for thing in things] == things
+
+
+@pytest.mark.parametrize("value", [petfleet.PetFleet, petfleet.PetHandle, petfleet.FleetStoreStatistics])
+def test_type_hints_can_be_resolved(value: type) -> None:
+    """Libraries that validate data look for the types of a dataclass in its module."""
+    assert {field.name for field in dataclasses.fields(value)} <= typing.get_type_hints(value).keys()
 
 
 def test_all_other_modules_are_private() -> None:

@@ -1,1 +1,1 @@
-"""One file for each way to keep fleets, all behind the interface of :mod:`benchmarks.work`."""
+"""One file for each way to store fleets, all with the interface of :mod:`benchmarks.work`."""

@@ -17,7 +17,7 @@ from benchmarks.work import DocumentPeer, Fleet
 class DiskCache(DocumentPeer):
     """One Cache a process, which never evicts anything; calls run in an executor, as its author advises.
 
-    Not a FanoutCache: its ``transact`` locks all shards, and its ``set`` gives up in silence.
+    Not a FanoutCache: its ``transact`` locks all shards, and its ``set`` fails silently.
     """
 
     durability = "write-ahead log synced at each commit"
@@ -49,7 +49,7 @@ class DiskCache(DocumentPeer):
             cull_limit=0,
             size_limit=1 << 40,
             sqlite_synchronous=2,  # FULL; its default, NORMAL, does not sync at a commit
-            disk_min_file_size=1 << 30,  # a value in a file of its own is never synced: so all stay in the database
+            disk_min_file_size=1 << 30,  # values in files of their own are never synced, so all stay in the database
         )
 
     async def _change(self, user_id: str, change: Callable[[Fleet], None]) -> None:

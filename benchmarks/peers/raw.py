@@ -1,4 +1,4 @@
-"""The raw protocol: the least that survives a power cut. No lock, no check, no parser: the limit, not a store."""
+"""The raw protocol: the least work that survives a power cut. Without lock, check and parser: a limit, no store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write(directory: Path | str, data: bytes) -> None:
 
 
 def read(path: Path | str) -> bytes:
-    """Read a file with the least calls that do."""
+    """Read a file with the fewest system calls."""
     fd = os.open(path, os.O_RDONLY)
     data = os.read(fd, 1 << 20)
     os.close(fd)
@@ -73,7 +73,7 @@ class Raw(Peer):
 
 
 class AwaitedRaw(Raw):
-    """The same in the event loop's executor threads: what the least that awaits does to an event loop."""
+    """The same in the event loop's executor threads, to measure the stalls that awaiting it causes."""
 
     blocking = False
 

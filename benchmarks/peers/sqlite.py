@@ -27,7 +27,7 @@ class Sqlite(DocumentPeer):
 
     async def prepare(self, users: Sequence[str], pets: int) -> None:
         async with self._connection() as database:
-            # Its row must be fetched: a statement that is not through locks the tables. The file keeps the setting.
+            # Its row must be fetched: an unfinished statement locks the tables. The file keeps the setting.
             await database.execute_fetchall("PRAGMA journal_mode = WAL")
             await database.execute("DROP TABLE IF EXISTS fleets")
             await database.execute("CREATE TABLE fleets (user_id TEXT PRIMARY KEY, fleet TEXT NOT NULL)")
@@ -82,7 +82,7 @@ class _Waiting(NamedTuple):
 
 
 class BatchedSqlite(Sqlite):
-    """The same with group commit by hand: all changes that wait in a process go into one transaction."""
+    """The same with group commit by hand: all waiting changes of a process go into one transaction."""
 
     async def open(self) -> None:
         await super().open()
@@ -104,7 +104,7 @@ class BatchedSqlite(Sqlite):
             batch = [await self._queue.get()]
             try:
                 refused = await self._commit(batch)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the callers get it
+            except Exception as error:  # noqa: BLE001 - every error belongs to the callers
                 refused = dict.fromkeys(range(len(batch)), error)
             for number, waiting in enumerate(batch):
                 if waiting.done.done():
@@ -115,7 +115,7 @@ class BatchedSqlite(Sqlite):
                     waiting.done.set_result(None)
 
     async def _commit(self, batch: list[_Waiting]) -> dict[int, Exception]:
-        """Commit these changes and all that come until the database is ours; return those that raised, by place."""
+        """Commit these changes and those that arrive before the transaction begins; return the errors by index."""
         try:
             await self._writer.execute("BEGIN IMMEDIATE")
             while not self._queue.empty():

@@ -1,4 +1,4 @@
-"""What this field's tutorials lead to: one TOML file a user, a file lock, aiofiles, an atomic rename, fsync."""
+"""What tutorials recommend: one TOML file a user, a file lock, aiofiles, an atomic rename, fsync."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from filelock import AsyncFileLock
 from benchmarks import work
 from benchmarks.work import DocumentPeer, Fleet
 
-# aiofiles has none, but hands out what makes one. Not os.fsync itself: a run may put a slower one in its place.
+# aiofiles has no fsync, but offers the wrapper. Looked up late: a run may replace os.fsync by a slower one.
 _fsync = aiofiles.os.wrap(lambda fd: os.fsync(fd))
 
 
@@ -53,7 +53,7 @@ class StepByStep(DocumentPeer):
 
     async def _change(self, user_id: str, change: Callable[[Fleet], None]) -> None:
         path = self._path(user_id)
-        # One lock object for all calls would let every task of the process in: it counts, and is not a task's own.
+        # One lock object for all calls would admit every task of the process: it is re-entrant and bound to no task.
         async with AsyncFileLock(self.lock_path(user_id), timeout=60):
             fleet = await self._read(user_id)
             change(fleet)

@@ -1,11 +1,11 @@
-"""A fleet server: any number of workers over one directory, and nothing shared between them but the files.
+"""A fleet server: any number of workers over one directory, which share nothing but the files.
 
     PETFLEET_ROOT=data/fleets uvicorn --app-dir examples server.app:app --workers 4 --timeout-graceful-shutdown 3
 
-There is NO AUTHENTICATION: whoever reaches the port reads and changes every fleet. It is bound to 127.0.0.1 (uvicorn's
-default) and answers to no other host name; put your own login in front of it before you change either.
+There is NO AUTHENTICATION: any client that reaches the port can read and change every fleet. The server listens on
+127.0.0.1 (uvicorn's default) and accepts no other host name; add a login of your own before you change either.
 
---timeout-graceful-shutdown ends the streams of pages that are open: uvicorn would wait for them without end.
+--timeout-graceful-shutdown ends the streams of open pages; without it, uvicorn would wait for them forever.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from petfleet import FleetError, FleetStore, PetFleet
-from petfleet._watch import Watch
+from petfleet import FleetError, FleetStore, PetFleet, Watch
 from server.models import Choice, Fleet, NewFleet, NewPet, Pet, UserId, etag
 from server.problems import PreconditionError, TooLargeError, answer, described, install
 
@@ -33,19 +32,19 @@ store = FleetStore(os.environ.get("PETFLEET_ROOT", "data/fleets"), lock_timeout=
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Wait for commits under way when the worker is asked to stop."""
+    """Wait for the commits under way when the worker stops."""
     async with store:
         yield
 
 
 async def every_answer(response: Response) -> None:
-    """Say which worker answers, and that a stored copy is to be asked about before it is used."""
+    """Name the worker, and have caches revalidate stored copies."""
     response.headers["X-Worker"] = str(os.getpid())
     response.headers["Cache-Control"] = "no-cache"
 
 
 class AnyText(PathConvertor):
-    """What `path` takes, and line breaks: without them a DELETE of `mira%0A` would remove mira."""
+    """Matches what `path` does, and line breaks: otherwise a DELETE of `mira%0A` would remove mira."""
 
     regex = "(?s:.*)"
 
@@ -61,8 +60,8 @@ app = FastAPI(
     responses=described(400, 422, 500, 503, 507),
 )
 install(app)
-# A page from elsewhere whose name was made to mean 127.0.0.1 would be allowed to do anything. (Under its own name it
-# can do nothing: a browser asks before a PUT, a DELETE or JSON, and FastAPI takes no other body than JSON.)
+# A foreign page whose host name resolves to 127.0.0.1 could do anything (DNS rebinding). Under its own name it can do
+# nothing: a browser asks before it sends a PUT, a DELETE or JSON, and FastAPI accepts no other body than JSON.
 app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
 
 IfMatch = Annotated[str | None, Header(description="ETags of the fleet as it has to be")]
@@ -71,7 +70,7 @@ IfMatch = Annotated[str | None, Header(description="ETags of the fleet as it has
 async def changed(
     user_id: str, if_match: str | None, response: Response, change: Callable[[PetFleet], PetFleet]
 ) -> PetFleet:
-    """Apply a change if the fleet is still one that If-Match names, which is decided under the user's lock."""
+    """Apply a change if If-Match names the stored fleet, which is checked under the user's lock."""
 
     def checked(stored: PetFleet) -> PetFleet:
         if if_match not in (None, "*") and etag(stored) not in tags(if_match):
@@ -82,14 +81,14 @@ async def changed(
         fleet = await store.update(user_id, checked)
     except FleetError:
         raise
-    except ValueError as error:  # of the fleet as a whole: each pet was checked when the body was read
+    except ValueError as error:  # from the whole fleet: each pet was checked with the body
         raise TooLargeError(str(error)) from error
     response.headers["ETag"] = etag(fleet)
     return fleet
 
 
 def tags(header: str) -> list[str]:
-    """Return the ETags in a header; our own hold no comma, and what is malformed is equal to none of them."""
+    """Return the ETags in a header; our own contain no comma, and malformed ones equal none of them."""
     return [tag.strip() for tag in header.split(",")]
 
 
@@ -158,15 +157,15 @@ async def events(watch: Annotated[Watch, Depends(watched)]) -> AsyncIterator[Ser
     First comes `worker`, the worker's process id; then `fleet` whenever there is another one, and `problem` while the
     fleet cannot be read.
     """
-    async with aclosing(watch):  # at once, not when the garbage collector comes
+    async with aclosing(watch):  # at once, not when garbage is collected
         yield ServerSentEvent(event="worker", data=os.getpid())
         while True:
             try:
                 fleet = await anext(watch)
                 event = ServerSentEvent(event="fleet", id=etag(fleet), data=Fleet.model_validate(fleet))
-            except (ValueError, OSError) as error:  # FleetFormatError is a ValueError; the next change may mend it
+            except (ValueError, OSError) as error:  # FleetFormatError, too; the next change may repair the file
                 yield ServerSentEvent(event="problem", data=answer(error))
-                await asyncio.sleep(1)  # an error of the watch itself, no thread to be had, comes again at once
+                await asyncio.sleep(1)  # an error of the watch itself, like a lack of threads, repeats at once
             else:
                 yield event
 
@@ -174,6 +173,6 @@ async def events(watch: Annotated[Watch, Depends(watched)]) -> AsyncIterator[Ser
 @app.get("/", include_in_schema=False)
 async def page() -> FileResponse:
     """Return the page that shows a user's fleet live."""
-    # In a frame of a page from elsewhere, a click there could be a click here.
+    # A foreign page that shows this one in a frame could steal clicks.
     headers = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'none'"}
     return FileResponse(Path(__file__).with_name("page.html"), media_type="text/html", headers=headers)

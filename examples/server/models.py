@@ -1,4 +1,4 @@
-"""What goes over the wire as JSON, and how it becomes petfleet's values and back."""
+"""The JSON of requests and answers, and its conversion to petfleet's values and back."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from petfleet import PetFleet, PetHandle, dumps
 
-# For the description only: what is checked is petfleet's own rule, which also counts bytes (255 at most).
+# For the description only: petfleet checks its own rule, which also limits the bytes (to 255).
 _USER_ID = r"^(?!\.{1,2}$)(?!.*::)[^/\x00-\x1f\x7f-\x9f]*[^/:\x00-\x1f\x7f-\x9f]$"
 
 UserId = Annotated[str, Path(json_schema_extra={"pattern": _USER_ID, "maxLength": 255})]
-# A browser takes these out of every address, percent-encoded or not.
+# Browsers remove these from every address, percent-encoded or not.
 _NO_ADDRESS = (".", "..")
 
 
@@ -33,7 +33,7 @@ PetName = Annotated[
 
 
 def _integer(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value  # JSON has one kind of numbers
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # JSON has only one kind of number
 
 
 Seconds = Annotated[int, Field(ge=-(2**53), le=2**53, description="Unix time"), BeforeValidator(_integer)]

@@ -1,4 +1,4 @@
-"""The awaitable face of the store."""
+"""FleetStore, the awaitable interface."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from typing import Any, Final, overload
 
 from petfleet._backends.protocol import Backend
 from petfleet._backends.resolve import resolve_backend
-from petfleet._commit.change import Kind
-from petfleet._commit.group_commit import GroupCommit
-from petfleet._commit.nesting import outermost, run_change
-from petfleet._commit.statistics import FleetStoreStatistics
+from petfleet._commit import FleetStoreStatistics, GroupCommit, Kind, outermost, run_change
 from petfleet._model.errors import FleetConflictError, FleetNotFoundError
 from petfleet._model.fleet import PetFleet, PetHandle
 from petfleet._model.names import check_pet_name, check_user_id
@@ -26,7 +23,7 @@ _USERS_AT_ONCE: Final = 256
 
 
 class _Missing:
-    """The default of ``replacing``."""
+    """The type of the default of ``replacing``."""
 
 
 _MISSING: Final = _Missing()
@@ -35,34 +32,36 @@ _MISSING: Final = _Missing()
 class FleetStore:
     """The fleets under one root directory, or in a bucket, for any number of tasks, threads, event loops and processes.
 
-    What a call returned is on disk and survives a crash and a power cut. A call that fails with an error of petfleet or
-    with an OSError changed nothing (:class:`~petfleet.UnconfirmedCommitError` alone says otherwise). A call that is
-    cancelled either never happened or happened whole: ``load`` to see. Works on asyncio and trio, as it is or as an
-    ``async with`` block.
+    When a call returns, its change is on disk and survives a crash and a power cut. A call that raises an error of
+    petfleet or an OSError changed nothing; only :class:`~petfleet.UnconfirmedCommitError` leaves open whether it did. A
+    cancelled call took full effect or none; ``load`` tells which. Works on asyncio and trio, with or without ``async
+    with``.
 
-    Not promised: anything about programs that write the files without taking the lock, and about file systems whose
-    locks hold on one machine only (NFS, SMB, FUSE): one machine, one root.
+    Not promised: anything about programs that write the files without taking the lock, or about file systems where
+    locks of other machines do not count (NFS, SMB, FUSE). Use one root from one machine.
 
     Args:
-        root: the directory of all fleets, made absolute at once, created with the first fleet; or a
-            :class:`~petfleet.Backend`, such as an :class:`~petfleet.ObjectBackend`, whose own documentation says what
-            takes the place of the disk and of the lock there.
-        lock_timeout: seconds that a call waits until its commit begins: for others that have the user's lock, for
-            this process's own commits for that user, for a thread. 0 tries the lock once. A commit that has begun is
-            waited for, however long the disk takes.
-        threads: the most commits of different users at the same time; as many run as the disk has use for.
+        root: the directory of all fleets; it is made absolute now, and created with the first fleet. Or a
+            :class:`~petfleet.Backend`, such as :class:`~petfleet.ObjectBackend`; its documentation says what takes the
+            place of the disk and of the lock.
+        lock_timeout: how many seconds a call waits until its commit begins: for another process that has the user's
+            lock, for this process's own commits for that user, or for a thread. 0 tries the lock once. The time does
+            not limit a commit that has begun, however slow the disk is.
+        threads: the maximum number of commits (of different users) at the same time. The store uses only as many in
+            parallel as the disk can use.
 
     Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: ``root`` is empty or a URL, ``lock_timeout`` is None or negative, ``threads`` less than 1.
+        TypeError: an argument has the wrong type.
+        ValueError: ``root`` is empty or a URL, ``lock_timeout`` is None or negative, or ``threads`` is less than 1.
 
     Every call that names a user may raise:
-        InvalidNameError: the user id may not name a directory.
-        FleetFormatError: the user's file is no fleet, or another user's.
-        LockTimeoutError: the call's commit had not begun after ``lock_timeout`` seconds; the error says what it waited
-            for.
-        OSError: the operating system refused; its errno and file name say what.
+        InvalidNameError: the user id cannot be the name of a directory.
+        FleetFormatError: the user's file is not a fleet, or holds another user's.
+        LockTimeoutError: the commit had not begun after ``lock_timeout`` seconds; the error says what it waited for.
+        OSError: the operating system reported an error; its errno and file name tell which.
     """
+
+    __module__ = "petfleet"
 
     def __init__(
         self, root: str | os.PathLike[str] | Backend, *, lock_timeout: float = 10.0, threads: int = 32
@@ -90,24 +89,29 @@ class FleetStore:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Wait for the commits under way and end the idle threads.
+        """Wait for the commits that are under way, and end the idle threads.
 
-        May be called more than once. The store stays usable: the next call starts threads again. What is watched goes
-        on being watched.
+        May be called more than once. The store stays usable: the next call starts threads again. Watches go on.
+
+        Not promised: that calls which wait for another process have ended.
         """
         await self._group_commit.aclose()
         await self._watching.aclose()
 
     async def load(self, user_id: str) -> PetFleet:
-        """Return the user's fleet, durable, under the lock; an empty one if there is none, creating nothing."""
+        """Return the user's fleet, read under the lock and durable.
+
+        If there is none, return an empty fleet and create nothing.
+        """
         return await self._call(user_id, lambda stored: stored, Kind.READ)
 
     async def peek(self, user_id: str) -> PetFleet:
-        """Return the user's fleet without the lock; an empty one if there is none.
+        """Return the user's fleet without taking the lock; an empty one if there is none.
 
-        Waits for no lock (at most 0.1 s for a file that another program is just rewriting in place) and works on a
-        read-only mount. What it returns is whole, but may be a write that is not durable yet. Raises no
-        LockTimeoutError.
+        It does not wait for the lock and raises no LockTimeoutError, but waits at most 0.1 s for a file that another
+        program is rewriting in place. It works on a read-only mount.
+
+        Not promised: that the fleet is durable yet. It is never half of a write.
         """
         check_user_id(user_id)
         return await self._group_commit.peeks.peek(lambda: self._backend.peek(user_id)) or PetFleet(user_id)
@@ -121,18 +125,20 @@ class FleetStore:
     async def save(
         self, fleet: PetFleet, *, replacing: PetFleet | _Missing = _MISSING, overwrite: bool = False
     ) -> PetFleet:
-        """Write a whole fleet, and return it; there is a file afterwards even if it has no pets.
+        """Write a whole fleet, and return it. Without options, only if there is none yet.
+
+        Afterwards there is a file, even if the fleet has no pets.
 
         Args:
-            fleet: what to write, for the user whose id it holds.
-            replacing: write only if the stored fleet still equals this one, decided under the lock. An empty one also
-                matches a missing file.
+            fleet: what to write, for the user in its ``user_id``.
+            replacing: write only if the stored fleet still equals this one, compared under the lock. An empty fleet
+                also equals a missing file.
             overwrite: replace whatever is there, even a file that cannot be parsed.
 
         Raises:
-            FleetConflictError: there is a fleet already, or not the one given as ``replacing``.
+            FleetConflictError: there is a fleet already, or it does not equal ``replacing``.
             TypeError: both ``replacing`` and ``overwrite`` are given.
-            ValueError: the fleet is too large, or ``replacing`` is another user's.
+            ValueError: the fleet is too large, or ``replacing`` is another user's fleet.
         """
         _check_fleet(fleet, "fleet")
         if isinstance(replacing, _Missing):
@@ -152,10 +158,12 @@ class FleetStore:
         return await self._call(fleet.user_id, change, Kind.OVERWRITE if overwrite else Kind.CREATE)
 
     async def add(self, user_id: str, handle: PetHandle) -> PetFleet:
-        """Append a pet, and return the fleet; if no pet is active, the new one becomes active.
+        """Append a pet, and return the fleet. If no pet is active, the new one becomes active.
+
+        Creates the fleet if there is none.
 
         Raises:
-            PetAlreadyInFleetError: the fleet has a pet of that name.
+            PetAlreadyInFleetError: the fleet already has a pet of that name.
             InvalidNameError: the pet's name is empty.
         """
         if type(handle) is not PetHandle:
@@ -173,8 +181,9 @@ class FleetStore:
         return await self._change(user_id, lambda fleet: fleet.with_active(pet_name))
 
     async def remove(self, user_id: str, pet_name: str) -> PetFleet:
-        """Take a pet out, and return the fleet; if it was active, the first remaining pet becomes active, else none.
+        """Remove a pet, and return the fleet. If it was active, the first of the other pets becomes active, if any.
 
+        The file remains, even without pets.
         Raises:
             FleetNotFoundError: the user has no fleet.
             PetNotInFleetError: the fleet has no pet of that name.
@@ -185,9 +194,9 @@ class FleetStore:
         """Set when a pet was last active, and return the fleet.
 
         Args:
-            user_id: whose fleet.
-            pet_name: which pet; None for the active one (with none active, nothing changes).
-            last_active: Unix time in whole seconds; None for the present, read when the call is made.
+            user_id: the user.
+            pet_name: the pet; None means the active one. If no pet is active, nothing changes.
+            last_active: Unix time in whole seconds; None means the time of this call.
 
         Raises:
             FleetNotFoundError: the user has no fleet.
@@ -202,21 +211,21 @@ class FleetStore:
         return await self._change(user_id, change)
 
     async def update(self, user_id: str, change: Callable[[PetFleet], PetFleet]) -> PetFleet:
-        """Apply a function to the stored fleet (an empty one if there is none), and return what it made of it.
+        """Apply a function to the stored fleet (an empty one if there is none), and return the resulting fleet.
 
         Args:
-            user_id: whose fleet.
-            change: a plain function from a fleet to the next one. It runs in a worker thread under the user's lock,
-                without the caller's context variables, and may be called more than once: keep it short and pure. It
-                must not call the store for the same user, which would wait for itself. Returning an equal fleet writes
-                nothing, nor does an empty one where there was no file.
+            user_id: the user.
+            change: a plain function that takes a fleet and returns the next one. It runs in a worker thread under the
+                user's lock, without the caller's context variables, and may be called more than once: keep it short and
+                pure. It must not call the store for the same user: such a call would wait for itself. If it returns an
+                equal fleet, or an empty one where there is no file, nothing is written.
 
         Raises:
-            TypeError: ``change`` returned no PetFleet.
-            ValueError: it returned another user's fleet, or one too large to store.
-            RuntimeError: in a call that ``change`` makes for the same user, as far as that can be known: by
-                ``anyio.run``, a portal, a thread with its context. A thread without it gets a LockTimeoutError.
-            BaseException: whatever ``change`` raises; StopIteration arrives as RuntimeError.
+            TypeError: ``change`` returned something other than a PetFleet.
+            ValueError: it returned another user's fleet, or one that is too large to store.
+            RuntimeError: inside ``change``, in a call that it makes for the same user by ``anyio.run``, by a portal, or
+                in a thread with its context. In a thread without its context, such a call raises LockTimeoutError.
+            BaseException: whatever ``change`` raises; a StopIteration becomes a RuntimeError.
         """
         if not callable(change):
             raise TypeError(f"change must be a function from PetFleet to PetFleet, not {type(change).__name__}")
@@ -235,7 +244,10 @@ class FleetStore:
         return await self._call(user_id, checked, Kind.CREATE)
 
     async def delete(self, user_id: str) -> bool:
-        """Remove the user's fleet durably, leaving nothing of the user but foreign files; True if there was one."""
+        """Remove the user's fleet durably, and return whether there was one.
+
+        Nothing of the user remains, except files of other programs.
+        """
         existed = False
 
         def change(stored: PetFleet | None) -> None:
@@ -246,7 +258,13 @@ class FleetStore:
         return existed
 
     async def users(self) -> AsyncIterator[str]:
-        """Iterate over the ids that have a fleet, in no order, without holding any lock."""
+        """Iterate over the ids of all users that have a fleet, without taking any lock.
+
+        Not promised: any order, and whether a fleet is included that is created or deleted meanwhile.
+
+        Raises:
+            OSError: the root cannot be listed.
+        """
         ids = self._backend.users()
         try:
             while some := await self._group_commit.peeks.peek(lambda: list(islice(ids, _USERS_AT_ONCE))):
@@ -256,25 +274,27 @@ class FleetStore:
             try:
                 ids.close()
             except ValueError:
-                pass  # cancelled while a thread is in it: the generator ends with that thread's turn
+                pass  # cancelled while a thread runs it: the generator ends when that thread is done with it
 
     def watch(self, user_id: str) -> Watch:
-        """Iterate over the user's fleet: as it is now, and again after every change, by whomever.
+        """Return an iterator over the user's fleet: as it is now, and again after every change by any program.
 
-        Each fleet is what ``peek`` would return: whole, but perhaps not durable yet, and empty where there is no file.
-        No two in a row are equal. Changes that follow one another closely may be shown as one, but the last one is
-        always shown: typically after 20 to 50 ms, within about a second where the system tells of no changes (network
-        file systems, its limits reached). The user, and the root too, may be missing, removed and made again meanwhile.
+        Each fleet is what ``peek`` would return: whole, but perhaps not durable yet, and empty if there is no file. Two
+        in a row are never equal. The last change is always returned: typically after 20 to 50 ms, or within about a
+        second where the system reports no changes (network file systems, or its limits are reached). The user's
+        directory and the root may be missing, and may be removed and created again.
 
-        An error says that the file cannot be read now, or means no fleet. It does not end the iteration: ask the same
-        iterator again, and it waits for the next change. What a cancelled ``anext`` would have returned, the next one
-        returns. The iteration ends with ``aclose()``, or when the iterator is dropped.
+        An error means that the file cannot be read now or is not a fleet. It does not end the iteration: the next
+        ``anext`` waits for the next change. A cancelled ``anext`` loses nothing: the next one returns the same fleet.
+        The iteration ends with ``aclose()``, or when the iterator is dropped.
 
-        A directory needs watchfiles (``pip install 'petfleet[watch]'``); a bucket is asked every ``poll_seconds``.
+        A directory needs watchfiles (``pip install 'petfleet[watch]'``); a bucket is polled every ``poll_seconds``.
+
+        Not promised: every intermediate state. Changes in quick succession may be returned as one.
 
         Raises:
-            ModuleNotFoundError: watchfiles is not installed, and needed.
-            InvalidNameError: at this call, like the one above; all other errors by the iterator.
+            ModuleNotFoundError: watchfiles is needed, but not installed.
+            InvalidNameError: the user id cannot be the name of a directory. The iterator raises all other errors.
         """
         return self._watching.watch(check_user_id(user_id))
 

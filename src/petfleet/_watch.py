@@ -21,7 +21,7 @@ from typing import NamedTuple
 import anyio
 
 from petfleet._backends.protocol import Backend
-from petfleet._commit.waiter import Waiter
+from petfleet._commit import Waiter
 from petfleet._model.errors import copy_error
 from petfleet._model.fleet import PetFleet
 from petfleet._toml import encode
@@ -42,12 +42,12 @@ class _Watched:
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
         self.watches: weakref.WeakSet[Watch] = weakref.WeakSet()
-        # Strong references: often nothing else refers to a waiting task, and the garbage collector would end it.
+        # Strong references: often nothing else refers to a waiting task, and the garbage collector would destroy it.
         self.waiters: set[Waiter] = set()
-        self.joined = 0  # the first turn that serves the watch that joined last
+        self.joined = 0  # the number of the first turn that serves the latest watch
         self.fingerprint: object = None
         self.outcome: _Outcome | None = None
-        self.looked: float = 0  # the turn that read it last
+        self.last_read: float = 0  # the number of the last turn that read the fleet
 
     def wake(self) -> None:
         """Wake all tasks that wait for an outcome."""
@@ -148,36 +148,35 @@ class Watching:
     def _work(self, current: _WatchThread) -> None:
         try:
             self._watch_all(current)
-        except BaseException as error:  # noqa: BLE001 - every error must reach the tasks that wait
+        except BaseException as error:  # noqa: BLE001 - every error must reach the waiting tasks
             self._fail(current, error)
 
     def _watch_all(self, current: _WatchThread) -> None:
         # In no attribute: a forked child must not touch, nor even drop, what threads of its parent use.
         notices = self._backend.notices(current)
         at_once = self._backend.snapshots_at_once
-        readers = concurrent.futures.ThreadPoolExecutor(
-            at_once, "petfleet-watch-read"
-        )  # starts threads as it needs them
+        # It starts threads only when it needs them.
+        readers = concurrent.futures.ThreadPoolExecutor(at_once, "petfleet-watch-read")
         try:
-            next_look = math.inf
-            named: set[str] | None = None  # all of them
+            next_poll = math.inf
+            named: set[str] | None = None  # the users that notices name; None means all
             while watched := self._begin(current):
-                late = runtime.monotonic() >= next_look
-                new = {user_id for user_id, each in watched.items() if each.joined > each.looked}
-                if late:
+                is_poll = runtime.monotonic() >= next_poll
+                new = {user_id for user_id, each in watched.items() if each.joined > each.last_read}
+                if is_poll:
                     named = None
                 # Before reading, so that no change between the two is missed.
                 if (named is None or new) and notices.subscribe(watched):
                     named = None
                 if named is None:
                     named = set(watched)
-                    next_look = runtime.monotonic() + self._backend.poll_seconds
+                    next_poll = runtime.monotonic() + self._backend.poll_seconds
                 due = [watched[user_id] for user_id in (named | new) & watched.keys()]
                 changed = list((map if at_once == 1 else readers.map)(self._refresh, due))
-                if any(changed) and late and notices.invalidate():
+                if any(changed) and is_poll and notices.invalidate():
                     named = None
                 else:
-                    named = notices.wait(next_look - runtime.monotonic())
+                    named = notices.wait(next_poll - runtime.monotonic())
         finally:
             readers.shutdown()
             notices.close()
@@ -208,8 +207,8 @@ class Watching:
         if found is not None:
             before, (watched.fingerprint, watched.outcome) = watched.outcome, found
             changed = before is None or before.key != watched.outcome.key
-        first = watched.looked < watched.joined
-        watched.looked = self._turn
+        first = watched.last_read < watched.joined
+        watched.last_read = self._turn
         if changed or first:
             watched.wake()
         return changed
@@ -237,12 +236,17 @@ class Watching:
         outcome = _Outcome(object(), error.with_traceback(None))
         for watched in users.values():
             watched.outcome = outcome
-            watched.looked = math.inf
+            watched.last_read = math.inf
             watched.wake()
 
 
 class Watch(AsyncIterator[PetFleet]):
-    """What :meth:`petfleet.FleetStore.watch` returns: the user's fleet, now and whenever it was changed."""
+    """An iterator over a user's fleet, now and after every change, as :meth:`petfleet.FleetStore.watch` returns it.
+
+    Use it in one task at a time. Programs do not create it themselves.
+    """
+
+    __module__ = "petfleet"
 
     # Not a generator: closing one that was dropped early needs an event loop.
 
@@ -254,13 +258,18 @@ class Watch(AsyncIterator[PetFleet]):
         self._since = 0
 
     async def __anext__(self) -> PetFleet:
-        """Return the fleet as soon as it has changed; raise once what prevents reading it."""
+        """Return the fleet: in the first call as it is now, in later ones after its next change.
+
+        Raises:
+            StopAsyncIteration: the watch was closed.
+            Exception: the fleet cannot be read now. The same error is raised once; the next call waits for a change.
+        """
         while not self._closed:
             watched = self._watching.join(self)
             waiter = Waiter()
             watched.waiters.add(waiter)
             try:
-                # Only after adding the waiter: an outcome found after this look wakes it.
+                # Only after adding the waiter, so that any later outcome wakes it.
                 if self._new(watched) is None and not self._closed:
                     await waiter.wait(math.inf)
             finally:
@@ -275,13 +284,17 @@ class Watch(AsyncIterator[PetFleet]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the iteration, also for a task that waits in it. Dropping the iterator ends it too."""
+        """End the iteration, also for a task that waits in it. May be called more than once.
+
+        Dropping the iterator ends it too.
+        """
         self._closed = True
         self._watching.leave(self)
 
     def _new(self, watched: _Watched) -> _Outcome | None:
         """Return the outcome if it was read since this watch began, and differs from the last one returned."""
-        if watched.looked < self._since:  # read before the outcome: the thread writes it after that
+        # Checked before the outcome is fetched: the thread sets the two in the opposite order.
+        if watched.last_read < self._since:
             return None
         outcome = watched.outcome
         return None if outcome is None or outcome.key == self._given else outcome

@@ -1,4 +1,4 @@
-"""The deadlines of one event loop: one timer for all, set again for whoever comes next."""
+"""The deadlines of one event loop: one timer for all waiters, set again for the next one."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Users whose turn others have: a few threads wait for them, one looks after the rest, and no other user notices."""
+"""Users whose turn others have: a few threads wait for them, one polls for the rest, and no other user notices."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -15,18 +14,14 @@ import anyio.to_thread
 import pytest
 from anyio.abc import TaskGroup
 
-from petfleet import FleetStore, LockTimeoutError, PetFleet
-from petfleet._backends.protocol import OvertakenError
-from petfleet._commit import lock_queue, statistics
-from petfleet._commit.change import Kind
+from petfleet import FleetStore, PetFleet
+from petfleet._commit import lock_queue
 from petfleet._commit.group_commit import GroupCommit
 from petfleet._commit.user_queue import UserQueue
 from petfleet._util import runtime
 from tests.conftest import pet, until
-from tests.support.backends import is_free
 from tests.support.children import names, program
-from tests.support.deadlines import SHORT, time_is_up_when
-from tests.support.fake_backend import FakeBackend, FakeCommit, load
+from tests.support.fake_backend import FakeBackend, FakeCommit, load, waits
 from tests.support.gate import Gate
 
 pytestmark = pytest.mark.anyio
@@ -37,11 +32,11 @@ def backend() -> FakeBackend:
     return FakeBackend()
 
 
-# --- in the kernel ---------------------------------------------------------------------------------------------------
+# --- in the kernel
 
 
-async def test_the_lock_goes_to_who_asked_first(root: Path) -> None:
-    """Three stores ask one after another for a held lock, and get it in that order, whoever looks when."""
+async def test_a_lock_is_passed_on_in_the_order_of_asking(root: Path) -> None:
+    """Three stores ask one after another for a held lock, and get it in that order."""
     stores = [FleetStore(root, lock_timeout=3600) for _ in range(3)]
     await stores[0].add("user", pet("first"))
     path = root / "user" / "fleet.toml.lock"
@@ -57,12 +52,6 @@ async def test_the_lock_goes_to_who_asked_first(root: Path) -> None:
     assert names(await stores[0].load("user")) == ["first", "0", "1", "2"]
 
 
-def waits(store: GroupCommit, number: int) -> bool:
-    """Return whether so many calls wait for the user named ``user``."""
-    queue = store._queues.get("user")
-    return queue is not None and len(queue.waiting) == number
-
-
 def kernel_waiters(path: Path, number: int) -> bool:
     """Return whether so many wait for that lock by the kernel's list."""
     inode = path.stat().st_ino
@@ -70,7 +59,7 @@ def kernel_waiters(path: Path, number: int) -> bool:
 
 
 async def test_while_it_waits_another_thread_runs(backend: FakeBackend) -> None:
-    """With one thread, a user whose turn others have costs no other user anything."""
+    """With one thread, a user who waits for a turn does not delay other users."""
     store = GroupCommit(backend, 3600, 1)
     backend.turns["stuck"] = Gate()
     async with anyio.create_task_group() as group:
@@ -83,7 +72,7 @@ async def test_while_it_waits_another_thread_runs(backend: FakeBackend) -> None:
     assert backend.read[-1] == "stuck"
 
 
-async def test_what_came_while_it_waited_is_in_its_batch(backend: FakeBackend) -> None:
+async def test_calls_that_come_while_it_waits_are_in_its_batch(backend: FakeBackend) -> None:
     """The calls are taken when the turn has come."""
     store = GroupCommit(backend, 3600, 1)
     backend.turns["user"] = Gate()
@@ -115,7 +104,7 @@ async def test_a_turn_that_comes_when_no_call_waits_is_given_back_at_once(backen
 
 
 async def test_calls_that_gave_up_do_not_pile_up_behind_a_stuck_lock(backend: FakeBackend) -> None:
-    """Thousands may give up while one thread waits: their calls are forgotten."""
+    """Thousands may give up while one thread waits; their calls are dropped."""
     store = GroupCommit(backend, 3600, 1)
     backend.turns["user"] = Gate()
     for _ in range(10):
@@ -130,7 +119,7 @@ async def test_calls_that_gave_up_do_not_pile_up_behind_a_stuck_lock(backend: Fa
 
 
 async def test_an_error_of_the_wait_reaches_the_calls(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the next call tries again."""
+    """The next call tries again."""
     store = GroupCommit(backend, 3600, 1)
     backend.turns["user"] = Gate()
 
@@ -162,7 +151,7 @@ async def test_no_waiting_thread_holds_up_the_close_of_a_store(backend: FakeBack
 
 
 async def test_threads_that_wait_are_daemons(backend: FakeBackend) -> None:
-    """Or the interpreter would not end before the lock comes."""
+    """Otherwise the interpreter could not end before the lock is released."""
     store = GroupCommit(backend, 3600, 1)
     backend.turns["user"] = Gate()
     async with anyio.create_task_group() as group:
@@ -174,8 +163,7 @@ async def test_threads_that_wait_are_daemons(backend: FakeBackend) -> None:
         backend.give_back("user")
 
 
-# --- beside it -------------------------------------------------------------------------------------------------------
-
+# --- beside it
 
 Call = Callable[[GroupCommit, str], Coroutine[Any, Any, object]]
 
@@ -183,23 +171,23 @@ Call = Callable[[GroupCommit, str], Coroutine[Any, Any, object]]
 async def stuck(
     number: int, group: TaskGroup, store: GroupCommit, backend: FakeBackend, call: Call = load
 ) -> tuple[list[str], set[str]]:
-    """Have so many users wait whose turns others have; return all of them, and those for whom no thread waits."""
+    """Have so many users wait whose turns others have; return all of them, and those that are polled."""
     users = [f"user-{index}" for index in range(number)]
     backend.turns = {user_id: Gate() for user_id in users}
     for user_id in users:
         group.start_soon(call, store, user_id)
-    await until(lambda: store._lock_queue._polled == number - 16)
+    await until(lambda: len(backend.waited) == 16 and store._lock_queue._polled == number - 16)
     return users, set(users) - set(backend.waited)
 
 
 async def test_at_most_sixteen_threads_wait(backend: FakeBackend) -> None:
-    """All other users are looked at in turn by one thread, no worker, and served when their turns are free."""
+    """A timer thread polls for all other users in turn; each is served when its turn is free."""
     store = GroupCommit(backend, 3600, 4)
     async with anyio.create_task_group() as group:
         users, polled = await stuck(40, group, store, backend)
-        assert len(backend.waited) == store._lock_queue._waiting == 16
+        assert store._lock_queue._waiting == 16
         tried = len(backend.tried)
-        await until(lambda: polled <= set(backend.tried[tried:]))  # each is looked at
+        await until(lambda: polled <= set(backend.tried[tried:]))  # each of them is polled
         await load(store, "healthy")
         for user_id in polled:
             backend.give_back(user_id)
@@ -212,7 +200,7 @@ async def test_at_most_sixteen_threads_wait(backend: FakeBackend) -> None:
 
 
 async def test_a_thread_that_is_free_again_waits_for_one_of_the_others(backend: FakeBackend) -> None:
-    """A user is looked at now and then only while sixteen others are waited for."""
+    """Polling is only for users beyond the sixteen."""
     store = GroupCommit(backend, 3600, 4)
     async with anyio.create_task_group() as group:
         users, _ = await stuck(17, group, store, backend)
@@ -223,8 +211,8 @@ async def test_a_thread_that_is_free_again_waits_for_one_of_the_others(backend: 
     assert sorted(backend.read) == sorted(users)
 
 
-async def test_a_user_whose_calls_gave_up_is_looked_at_no_more(backend: FakeBackend) -> None:
-    """It is forgotten, and its turn is not taken."""
+async def test_a_user_whose_calls_gave_up_is_not_polled_any_more(backend: FakeBackend) -> None:
+    """The user is forgotten, and the turn is not taken."""
     store = GroupCommit(backend, 3600, 4)
     async with anyio.create_task_group() as group:
         _, (polled,) = await stuck(17, group, store, backend)
@@ -236,8 +224,8 @@ async def test_a_user_whose_calls_gave_up_is_looked_at_no_more(backend: FakeBack
     assert backend.read == []
 
 
-async def test_looks_at_very_many_users_are_spread(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is looked at after 20 ms, and with more than twenty of them no more than 1,000 times a second together."""
+async def test_polling_for_very_many_users_is_spread(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is polled after 20 ms; more than twenty are polled at most 1,000 times a second together."""
     pauses: list[float] = []
 
     class Timers(runtime.Timers):
@@ -252,10 +240,8 @@ async def test_looks_at_very_many_users_are_spread(backend: FakeBackend, monkeyp
     assert pauses[1999] == 1.999
 
 
-async def test_what_cannot_be_looked_at_is_left_to_the_job(
-    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It meets the same error, and its calls hear of it."""
+async def test_an_error_of_polling_is_left_to_the_job(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job meets the same error, and its calls raise it."""
     store = GroupCommit(backend, 3600, 4)
     errors: list[str] = []
 
@@ -281,10 +267,10 @@ async def test_what_cannot_be_looked_at_is_left_to_the_job(
     assert errors == [f"{polled}: broken"]
 
 
-async def test_without_a_thread_that_looks_the_calls_fail(
+async def test_without_a_thread_for_polling_the_calls_fail(
     backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With an OSError each; the user is served again later."""
+    """Each raises OSError; the user is served again later."""
     store = GroupCommit(backend, 3600, 4)
     monkeypatch.setattr(lock_queue, "_MAX_THREADS", 0)
     backend.turns["user"] = Gate()
@@ -303,112 +289,3 @@ async def test_without_a_thread_that_looks_the_calls_fail(
     assert not store._queues
     backend.give_back("user")
     assert await load(store, "user") == PetFleet("user")
-
-
-# --- rests and replaced locks ----------------------------------------------------------------------------------------
-
-
-async def test_who_was_overtaken_once_tries_again_at_once(backend: FakeBackend) -> None:
-    """That is no sign of a crowd, even for a call that tries once."""
-
-    class Once(FakeCommit):
-        def write(self, *arguments: object) -> None:
-            super().write(*arguments)  # type: ignore[arg-type] # handed on
-            if len(self.backend.written) == 1:
-                raise OvertakenError
-
-    backend.commit = Once
-    store = GroupCommit(backend, 0, 1)
-    changed = PetFleet("u", extra={"changed": True})
-    assert await store.call("u", lambda fleet: changed, Kind.CREATE) == changed
-    assert backend.written == ["u", "u"]
-    assert store.statistics().lock_waits == 0
-
-
-async def test_a_file_that_is_waited_for_in_vain_is_found_out_by_a_call_that_gives_up(
-    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If nobody has the turn by then, the thread waits for a lock that was replaced: the next job asks anew."""
-    store = GroupCommit(backend, SHORT, 1)
-    time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
-    old = backend.turns["user"] = Gate()
-    backend.holders = [None]
-    with pytest.raises(LockTimeoutError, match="though it is free by now: try again"):
-        await load(store, "user")
-    del backend.turns["user"]  # the new file is free
-    store._lock_timeout = 3600
-    gate = backend.held["user"] = Gate()
-    async with anyio.create_task_group() as group:
-        group.start_soon(load, store, "user")
-        await until(gate.reached.is_set)
-        group.start_soon(load, store, "user")
-        await until(partial(waits, store, 1))
-        old.open()
-        await until(lambda: backend.closed == ["user"])  # whoever waited for the old one takes no call
-        assert backend.read == ["user"]
-        gate.open()
-    assert backend.read == ["user", "user"]
-
-
-async def test_a_lock_file_that_is_removed_keeps_no_one_waiting(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its holder never lets go; after one call has given up, the next ones take the new file's lock."""
-    store = FleetStore(root, lock_timeout=SHORT)
-    await FleetStore(root).add("user", pet("first"))
-    time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
-    path = root / "user" / "fleet.toml.lock"
-    with program("hold", path) as holder:
-        assert holder.stdout is not None
-        assert await anyio.to_thread.run_sync(holder.stdout.readline) == "held\n"
-        with pytest.raises(LockTimeoutError, match=f"held by pid {holder.pid} on "):
-            await store.add("user", pet("refused"))
-        path.unlink()
-        with pytest.raises(LockTimeoutError, match="though it is free by now"):
-            await store.add("user", pet("refused, too"))
-        monkeypatch.undo()
-        monkeypatch.setattr(store._group_commit, "_lock_timeout", 3600)
-        assert names(await store.add("user", pet("second"))) == ["first", "second"]
-        assert is_free(path)
-
-
-# --- long waits ------------------------------------------------------------------------------------------------------
-
-
-async def test_hundreds_of_long_waits_are_one_warning(
-    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A wait of more than a second is worth a warning that names the user, and then none for ten seconds."""
-    clock = 1000.0
-    monkeypatch.setattr(runtime, "monotonic", lambda: clock)
-    store = GroupCommit(backend, 3600, 4)
-
-    async def wait_long(*users: str) -> None:
-        nonlocal clock
-        backend.waited.clear()
-        backend.turns = {user_id: Gate() for user_id in users}
-        async with anyio.create_task_group() as group:
-            for user_id in users:
-                group.start_soon(load, store, user_id)
-            await until(lambda: len(backend.waited) == len(users))
-            clock += 1.5
-            for user_id in users:
-                backend.give_back(user_id)
-
-    with caplog.at_level(logging.WARNING, "petfleet"):
-        await wait_long("one")
-        await wait_long("two", "three", "four")
-        clock += 10
-        await wait_long("five")
-    messages = [record.getMessage() for record in caplog.records if record.name == "petfleet"]
-    assert messages == [f"waited 1.5 s for the lock of user {user_id}" for user_id in ("one", "five")]
-
-
-async def test_a_short_wait_is_not_logged(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Turns of others are everyday."""
-    store = FleetStore(root)
-    assert statistics._LONG_WAIT == 1.0
-    with caplog.at_level(logging.WARNING, "petfleet"):
-        await store.add("user", pet("first"))
-        async with anyio.create_task_group() as group:
-            for number in range(4):
-                group.start_soon(FleetStore(root).add, "user", pet(f"{number}"))
-    assert caplog.records == []

@@ -15,7 +15,7 @@ import pytest
 
 from petfleet import FleetStore, LockTimeoutError, PetFleet
 from tests.conftest import pet
-from tests.support.backends import Home
+from tests.support.backends import Storage
 from tests.support.deadlines import SHORT, time_is_up_when
 from tests.support.store_calls import ALL
 
@@ -26,8 +26,8 @@ Run = Callable[..., object]
 
 
 @pytest.fixture
-def store(home: Home) -> FleetStore:
-    return home.store(lock_timeout=3600)
+def store(storage: Storage) -> FleetStore:
+    return storage.store(lock_timeout=3600)
 
 
 def through_portal(*arguments: object) -> object:
@@ -56,7 +56,7 @@ def through_thread(*arguments: object) -> object:
 
 @pytest.mark.parametrize("way", [anyio.run, partial(anyio.run, backend="trio"), through_portal, through_thread])
 async def test_a_nested_call_is_refused_at_once(store: FleetStore, way: Run) -> None:
-    """By whichever way it comes that carries its context; what the change makes of that is its own affair."""
+    """In every way that carries the context along; the change may handle the error."""
     await store.add("user", pet("mira"))
     errors: list[str] = []
 
@@ -92,7 +92,7 @@ async def test_every_call_that_takes_a_turn_is_refused(store: FleetStore, name: 
 
 
 async def test_other_users_and_reads_without_a_turn_are_allowed(store: FleetStore) -> None:
-    """They wait for nothing that the change function keeps."""
+    """They need no turn that the change function holds."""
     await store.add("user", pet("mira"))
     found: list[object] = []
 
@@ -135,9 +135,9 @@ async def test_what_a_change_function_leaves_behind_may_call(store: FleetStore) 
     assert found == fleet
 
 
-async def test_a_thread_without_its_context_gives_up_in_time(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cannot be known for whom it calls; its error says what it has waited for, and the store goes on."""
-    store = home.store(lock_timeout=SHORT)
+async def test_a_thread_without_its_context_gives_up_in_time(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its call cannot be recognised as nested; its error says what it has waited for, and the store goes on."""
+    store = storage.store(lock_timeout=SHORT)
     running = threading.Event()
     time_is_up_when(monkeypatch, running.is_set)
     errors: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""Tries that others have overtaken: when the engine makes the next one, and what becomes of the calls meanwhile."""
+"""Overtaken tries: when the engine makes the next one, and what happens to the calls meanwhile."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def add(store: GroupCommit, name: str, user_id: str = "user") -> list[str]
 
 
 async def test_the_rests_are_random_and_grow(rests: type[NotedTimers], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first try after another was first comes at once; then those who met must not meet again and again."""
+    """The first retry comes at once; the next ones come at random times, so that two writers do not collide again."""
     drawn: list[tuple[float, float]] = []
 
     def uniform(low: float, high: float) -> float:
@@ -101,6 +101,16 @@ async def test_the_rests_are_random_and_grow(rests: type[NotedTimers], monkeypat
     assert backend.closed == backend.written
     assert store.statistics().lock_waits == 1
     assert store.statistics().commits == 1
+
+
+async def test_a_call_that_was_overtaken_once_tries_again_at_once(rests: type[NotedTimers]) -> None:
+    """Once is no sign of a crowd, even for a call without time to wait."""
+    backend = Crowd(1)
+    store = GroupCommit(backend, 0, 1)
+    assert await add(store, "mira") == ["mira"]
+    assert backend.written == ["user", "user"]
+    assert rests.asked == []
+    assert store.statistics().lock_waits == 0
 
 
 async def test_it_goes_on_however_often_others_are_first(
@@ -201,7 +211,7 @@ async def test_while_one_user_rests_the_others_go_on(rests: type[NotedTimers]) -
 
 
 async def test_without_a_thread_for_the_rest_the_calls_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They do not wait for what will never come; the next ones are served."""
+    """They do not wait forever; the next calls are served."""
 
     def refused(timers: runtime.Timers, seconds: float, function: Callable[[], object]) -> None:
         raise OSError(errno.EAGAIN, "no more threads")

@@ -21,7 +21,8 @@ from petfleet import FleetStore, PetFleet, loads
 from petfleet._commit import statistics
 from petfleet._commit.group_commit import GroupCommit
 from petfleet._commit.user_queue import UserQueue
-from tests.conftest import pet, wait_until
+from petfleet._util import runtime
+from tests.conftest import Clock, pet, wait_until
 from tests.support.gate import Gate
 
 pytestmark = pytest.mark.anyio
@@ -147,13 +148,13 @@ async def test_a_warning_of_a_long_wait_cannot_hold_up_calls(root: Path, monkeyp
     class Raising(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             mutex = store._group_commit.changed
-            mutex_was_free.append(mutex.acquire(timeout=5))  # what a slow handler would keep the event loops from
+            mutex_was_free.append(mutex.acquire(timeout=30))  # a slow handler would block the event loops here
             if mutex_was_free[-1]:
                 mutex.release()
             raise BrokenPipeError(errno.EPIPE, "what the handler writes to is gone")
 
     monkeypatch.setattr(logging.getLogger("petfleet"), "handlers", [Raising(logging.WARNING)])
-    with locks_held(root, 1) as holder, anyio.fail_after(20):
+    with locks_held(root, 1) as holder, anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(store.add, "stuck-0", pet("mira"))
             await anyio.to_thread.run_sync(wait_until, lambda: all_wait(store, 1))
@@ -187,12 +188,16 @@ async def test_a_users_next_batch_goes_to_the_back(root: Path, commits: list[str
     assert commits == ["hot", "quiet", "hot"]
 
 
-async def test_hot_users_do_not_starve_a_quiet_one(root: Path, commits: list[str]) -> None:
-    """Beside 8 hot users on one thread, each call of a quiet user waits for at most two batches of each."""
+async def test_hot_users_do_not_starve_another_one(
+    root: Path, commits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside 8 hot users on one thread, each call of another user waits for at most two batches of each."""
+    monkeypatch.setattr(runtime, "monotonic", Clock().monotonic)  # so that all count as hot
     store = FleetStore(root, threads=1)
     hot = [f"hot-{number}" for number in range(8)]
     for user_id in [*hot, "quiet"]:
         await store.add(user_id, pet("mira"))
+    commits.clear()
     ended = False
     between: list[int] = []
 
@@ -213,4 +218,4 @@ async def test_hot_users_do_not_starve_a_quiet_one(root: Path, commits: list[str
                 between.append(commits.index("quiet", enqueued) - enqueued)
             ended = True
     assert max(between) <= 2 * len(hot)
-    assert max(between) > 0, "there was no traffic"
+    assert set(commits) == {*hot, "quiet"}

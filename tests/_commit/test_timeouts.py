@@ -1,12 +1,10 @@
-"""Calls that give up: when, and what their errors say that they have waited for."""
+"""When a call gives up, and what happens afterwards."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -21,10 +19,8 @@ import anyio.to_thread
 import filelock
 import pytest
 
-from petfleet import FleetStore, LockTimeoutError, PetFleet
-from petfleet._backends.files import lock
+from petfleet import FleetStore, LockTimeoutError
 from petfleet._backends.protocol import Holder, OvertakenError
-from petfleet._commit import timeouts
 from petfleet._commit.group_commit import GroupCommit
 from petfleet._util import runtime
 from tests.conftest import pet, until, wait_until
@@ -32,7 +28,7 @@ from tests.support.children import names, program
 from tests.support.deadlines import SHORT, time_is_up_when
 from tests.support.fake_backend import FakeBackend, FakeCommit, load
 from tests.support.gate import Gate
-from tests.support.points import Held, waits_for
+from tests.support.points import HeldCall, waits_for
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +50,7 @@ def held_elsewhere(root: Path, user: str = "user") -> Iterator[None]:
         yield
 
 
-# --- when ------------------------------------------------------------------------------------------------------------
+# --- when a call gives up
 
 
 async def test_a_call_gives_up_although_every_thread_is_stuck() -> None:
@@ -78,10 +74,10 @@ async def test_a_call_gives_up_although_every_thread_is_stuck() -> None:
 
 
 async def test_a_taken_call_waits_for_its_outcome(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long it takes beyond its time: it cannot be undone any more."""
+    """However long that takes after its time is over, since the call cannot be undone."""
     store = FleetStore(root, lock_timeout=SHORT)
     await FleetStore(root).add("user", pet("first"))
-    with Held("taken") as held:
+    with HeldCall("taken") as held:
         time_is_up_when(monkeypatch, held.reached)
         async with anyio.create_task_group() as group:
             group.start_soon(store.add, "user", pet("second"))
@@ -92,10 +88,10 @@ async def test_a_taken_call_waits_for_its_outcome(root: Path, monkeypatch: pytes
     assert names(await store.peek("user")) == ["first", "second"]
 
 
-async def test_a_taken_call_that_was_overtaken_when_its_time_is_over_hears_of_it(
+async def test_a_taken_call_that_is_overtaken_after_its_time_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is tried again only as long as it has time; then its error says that others were first."""
+    """It is tried again only while it has time; then its error says that others were first."""
     backend = FakeBackend()
     gate = Gate()
 
@@ -124,7 +120,7 @@ async def test_a_taken_call_that_was_overtaken_when_its_time_is_over_hears_of_it
 async def test_a_call_fails_by_its_own_deadline_while_others_still_wait(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That another call may wait longer for the same lock keeps none from its LockTimeoutError."""
+    """A call gets its LockTimeoutError although another one may wait longer for the same lock."""
     store = FleetStore(root, lock_timeout=3600)
     await store.add("user", pet("first"))
     with held_elsewhere(root):
@@ -132,20 +128,20 @@ async def test_a_call_fails_by_its_own_deadline_while_others_still_wait(
             tasks.start_soon(store.add, "user", pet("patient"))
             await until(partial(waits_for, store, 1))
             monkeypatch.setattr(store._group_commit, "_lock_timeout", 0.02)
-            with anyio.fail_after(10), pytest.raises(LockTimeoutError):
+            with anyio.fail_after(60), pytest.raises(LockTimeoutError):
                 await store.load("user")
             tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("lock_timeout", [1e10, float("inf")])
 async def test_a_call_may_wait_for_ever(root: Path, lock_timeout: float) -> None:
-    """There is no time that an event loop's timer does not take."""
+    """Event loops' timers accept any time."""
     store = FleetStore(root, lock_timeout=lock_timeout)
     assert names(await store.add("user", pet("first"))) == ["first"]
 
 
 async def test_a_call_that_gave_up_is_not_taken_while_its_error_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The turn comes while it is still being asked who has it: then it is too late."""
+    """The turn comes while the error is still looking for the holder: that is too late."""
     backend = FakeBackend()
     backend.turns["user"] = Gate()
     asked = Gate()
@@ -166,186 +162,13 @@ async def test_a_call_that_gave_up_is_not_taken_while_its_error_is_made(monkeypa
     assert backend.read == []
 
 
-# --- what for --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("lock_timeout", [0, SHORT])
-async def test_the_error_names_path_seconds_and_holder(
-    root: Path, lock_timeout: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """LockTimeoutError says who holds which lock, and for how long the call waited."""
-    store = FleetStore(root, lock_timeout=lock_timeout)
-    await FleetStore(root).add("user", pet("first"))
-    time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
-    path = str(root / "user" / "fleet.toml.lock")
-    with program("hold", path) as child:
-        assert child.stdout is not None
-        assert await anyio.to_thread.run_sync(child.stdout.readline) == "held\n"
-        with pytest.raises(LockTimeoutError) as caught:
-            await store.add("user", pet("second"))
-    error = caught.value
-    assert error.path == path
-    assert error.holder == f"pid {child.pid} on {socket.gethostname()}"
-    assert lock_timeout <= error.waited
-    assert str(error) == (
-        f"{path} not locked within {error.waited:.3g} s, held by {error.holder}: "
-        "try again, see what the holder does, or raise lock_timeout"
-    )
-
-
-async def test_a_process_that_left_the_lock_behind_is_told_from_one_that_holds_it(root: Path) -> None:
-    """Its child has the lock; the kernel still names the parent, which has ended."""
-    store = FleetStore(root, lock_timeout=0)
-    await store.add("user", pet("first"))
-    path = root / "user" / "fleet.toml.lock"
-    command = [sys.executable, "-c", LEAVES, str(path)]
-    parent = await anyio.to_thread.run_sync(
-        lambda: subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    )
-    assert parent.stdout is not None
-    assert parent.stdin is not None
-    try:
-        assert await anyio.to_thread.run_sync(parent.stdout.readline) == "held\n"
-        await anyio.to_thread.run_sync(parent.wait)
-        name = f"pid {parent.pid} on {socket.gethostname()}"
-        with pytest.raises(
-            LockTimeoutError, match=f"held for {name}, which has ended: end the process that it left the lock to"
-        ) as caught:
-            await store.load("user")
-        assert caught.value.holder == name
-    finally:
-        parent.stdin.close()  # which ends the child
-        await anyio.to_thread.run_sync(parent.stdout.read)
-        parent.stdout.close()
-
-
-async def test_a_shared_lock_is_told(root: Path) -> None:
-    """Who only reads may hold one, and is not looked for among the writers."""
-    store = FleetStore(root, lock_timeout=0)
-    await store.add("user", pet("first"))
-    file = await anyio.to_thread.run_sync((root / "user" / "fleet.toml.lock").open, "rb")
-    with file:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        with pytest.raises(LockTimeoutError, match=f"held by pid {os.getpid()} on .* as a shared lock, for reading"):
-            await store.load("user")
-
-
-def test_where_the_kernel_lists_no_locks_the_last_writer_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS: who has marked the file and not the end of its commit; otherwise no one is known."""
-    path = root / "user" / "fleet.toml.lock"
-    path.parent.mkdir(parents=True)
-    monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(root / "missing"))
-    writer = lock.UserLock(str(path), create=True)
-    try:
-        assert writer.try_acquire()
-        assert lock.holder(str(path)) == Holder(None)
-        writer.mark_writing()
-        assert lock.holder(str(path)) == Holder(f"pid {os.getpid()} on {socket.gethostname()}")
-    finally:
-        writer.close()
-
-
-def test_a_holder_is_found_where_the_kernel_lists_another_device(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on btrfs and overlay: by the inode, and then by the descriptors of that process; another's is not taken."""
-    path = root / "user" / "fleet.toml.lock"
-    path.parent.mkdir(parents=True)
-    path.touch()
-    listed = tmp_path / "locks"
-    monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(listed))
-    with held_elsewhere(root), subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        line = "{}: FLOCK  ADVISORY  WRITE {} 00:2a:{} 0 EOF\n"
-        inode = path.stat().st_ino
-        listed.write_text(line.format(1, other.pid, inode) + line.format(2, os.getpid(), inode))
-        assert lock.holder(str(path)) == Holder(f"pid {os.getpid()} on {socket.gethostname()}")
-        listed.write_text(line.format(1, other.pid, inode) + line.format(2, 2**22 + 1, inode))
-        assert lock.holder(str(path)) == Holder(None)
-        other.communicate(b"\n")
-    assert lock.holder(str(path)) is None
-    path.unlink()
-    assert lock.holder(str(path)) is None
-    path.mkdir()
-    assert lock.holder(str(path)) == Holder(None)
-
-
-async def test_this_process_own_commit_is_told_with_its_time(root: Path) -> None:
-    """It is no other process that the call has waited for."""
-    store = FleetStore(root, lock_timeout=3600)
-    await store.add("user", pet("first"))
-    with Held("written") as held:
-        async with anyio.create_task_group() as group:
-            group.start_soon(store.add, "user", pet("second"))
-            held.admit()
-            await until(held.reached)
-            store._group_commit._lock_timeout = 0.01
-            with pytest.raises(LockTimeoutError, match=r"since this process's own commit for that user has taken .* s"):
-                await store.load("user")
-            held.open()
-
-
-async def test_a_change_function_that_does_not_return_is_told(root: Path) -> None:
-    """The call has waited for the user's own code."""
-    store = FleetStore(root, lock_timeout=3600)
-    gate = Gate()
-
-    def change(fleet: PetFleet) -> PetFleet:
-        gate.hold()
-        return fleet
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(store.update, "user", change)
-        await until(gate.reached.is_set)
-        store._group_commit._lock_timeout = 0.01
-        with pytest.raises(LockTimeoutError, match=r"since a change function of this process has run for .* s so far"):
-            await store.load("user")
-        gate.open()
-
-
-async def test_a_holder_that_cannot_be_told_in_time_delays_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is stuck may keep the answer for ever; then it is an unknown one."""
-    backend = FakeBackend()
-    backend.turns["user"] = Gate()
-    monkeypatch.setattr(timeouts, "_HOLDER_SECONDS", 0.01)
-    never = Gate()
-    backend.holder = never.before(backend.holder)  # type: ignore[method-assign] # it holds whoever asks
-    store = GroupCommit(backend, SHORT, 1)
-    time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
-    try:
-        with anyio.fail_after(60), pytest.raises(LockTimeoutError) as caught:
-            await load(store, "user")
-    finally:
-        never.open()
-        backend.give_back("user")
-    assert str(caught.value).endswith("its holder unknown: try again, or raise lock_timeout")
-
-
-async def test_without_a_thread_to_ask_the_holder_is_unknown(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error is that of the lock all the same."""
-    backend = FakeBackend()
-    backend.turns["user"] = Gate()
-    store = GroupCommit(backend, 3600, 1)
-
-    def refused(*arguments: object, **options: object) -> None:
-        raise OSError(errno.EAGAIN, "no thread")
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(load, store, "user")
-        await until(lambda: backend.waited)
-        monkeypatch.setattr(store.peeks, "submit", refused)
-        store._lock_timeout = SHORT
-        with pytest.raises(LockTimeoutError, match="its holder unknown"):
-            await load(store, "user")
-        backend.give_back("user")
-
-
-# --- and then --------------------------------------------------------------------------------------------------------
+# --- afterwards
 
 
 async def test_calls_go_on_when_another_program_lets_go_of_the_lock(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Meanwhile peek answers, who waited long enough hears who holds the lock, and who waits on is served."""
+    """Meanwhile peek answers; a short call fails with the holder's name; a patient one is served."""
     hasty, patient = FleetStore(root, lock_timeout=SHORT), FleetStore(root, lock_timeout=3600)
     before = await patient.add("user", pet("first"))
     time_is_up_when(monkeypatch, lambda: hasty.statistics().lock_waits)
@@ -370,7 +193,7 @@ async def test_calls_go_on_when_another_program_lets_go_of_the_lock(
 
 
 async def test_an_error_of_the_lock_call_reaches_a_waiting_call(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the call's, with errno and file name."""
+    """The call raises it, with errno and file name."""
     store = FleetStore(root, lock_timeout=3600)
     await store.add("user", pet("first"))
 
@@ -398,7 +221,7 @@ async def test_a_frozen_clock_makes_no_wait_endless(root: Path, monkeypatch: pyt
 
 
 def test_threads_that_wait_in_the_kernel_hold_up_no_end(root: Path) -> None:
-    """A process whose thread waits for a lock that never comes ends at once, with nothing to say."""
+    """A process whose thread waits for a held lock ends at once, and prints nothing."""
     script = (
         "import asyncio, sys, threading\n"
         "from petfleet import FleetStore, LockTimeoutError\n"
@@ -419,7 +242,7 @@ def test_threads_that_wait_in_the_kernel_hold_up_no_end(root: Path) -> None:
 
 
 def test_the_thread_that_got_its_turn_while_the_interpreter_ends_begins_nothing() -> None:
-    """What was taken before is waited for, and nothing is taken any more."""
+    """It takes no calls; the calls taken before are waited for."""
     backend = FakeBackend()
     store = GroupCommit(backend, 3600, 2)
     turn = backend.turns["late"] = Gate()

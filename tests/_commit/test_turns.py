@@ -1,4 +1,4 @@
-"""Whose batch comes next: a user who was quiet before one who never is, but not before what has waited long."""
+"""Which user's batch comes next: a quiet user's before a hot one's, but not before one that has waited long."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.gate import Gate
     ],
     ids=["at once", "after 9 ms", "after 11 ms", "waits for 90 ms", "waits for 110 ms"],
 )
-async def test_who_comes_back_at_once_lets_the_quiet_ones_pass(
+async def test_quiet_users_go_ahead_of_a_hot_one(
     away: float, waited: float, order: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within 10 ms of its last batch a user is hot, and comes after the others until it has waited for 0.1 s."""

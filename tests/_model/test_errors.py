@@ -172,7 +172,7 @@ def test_own_copy_keeps_what_the_system_said() -> None:
 
 
 def test_own_copy_keeps_the_cause() -> None:
-    """What an error was raised from is also the cause of its copy, which has no traceback of the original's."""
+    """A copy of an error has the same cause, and none of the original's traceback."""
     cause = ValueError("why")
     try:
         raise UnconfirmedCommitError("/f") from cause

@@ -105,7 +105,7 @@ def test_a_place_in_an_extra_is_written_out_for_errors_only() -> None:
 
 @each_place
 def test_extra_is_a_frozen_copy(place: Callable[[Any], Any]) -> None:
-    """Changing what extra was made from changes nothing; lists arrive as tuples, and the order of keys stays."""
+    """Extra is a copy of its source; lists become tuples, and the order of keys stays."""
     inner: dict[str, list[int]] = {"list": [1]}
     source: dict[str, object] = {"z": inner, "a": [inner], "m": ()}
     extra = place(types.MappingProxyType(source)).extra
@@ -131,13 +131,13 @@ def test_pickles_and_copies(value: PetHandle | PetFleet) -> None:
 
 @each_value
 def test_copies_share_extra(value: PetHandle | PetFleet) -> None:
-    """What cannot change need not be copied: copy and deepcopy of a value share its extra, whole or in part."""
+    """Copy and deepcopy of an immutable value share its extra, whole or in part."""
     assert copy.copy(value).extra is copy.deepcopy(value).extra is value.extra
     assert copy.copy(value.extra) is copy.deepcopy(value.extra) is value.extra
 
 
 def test_replace() -> None:
-    """dataclasses.replace sets one field, keeps the others, and checks what it makes."""
+    """dataclasses.replace sets one field, keeps the others, and checks the new value."""
     assert dataclasses.replace(HANDLE, role="guide") == PetHandle("mira", "guide", "pets/mira.toml", 7, NESTED)
     assert dataclasses.replace(FLEET, pets=(HANDLE,)).pets == (HANDLE,)
     with pytest.raises(TypeError, match=r"^last_active must be int, not bool$"):
@@ -184,7 +184,7 @@ def test_defaults() -> None:
     assert pet("mira") == PetHandle("mira", role="friend", manifest_path="pets/mira.toml", last_active=1_700_000_000)
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- refused values -------------------------------------------------------------------------------------------------
 
 GOOD: dict[str, Any] = {"pet_name": "mira", "role": "friend", "manifest_path": "pets/mira.toml", "last_active": 7}
 SURROGATE = r"holds a lone surrogate at position 1: UTF-8 cannot store it"
@@ -309,7 +309,7 @@ WRONG_EXTRAS: list[tuple[Any, type[Exception], str]] = [
 @each_place
 @pytest.mark.parametrize(("extra", "error", "text"), WRONG_EXTRAS)
 def test_wrong_extras(place: Callable[[Any], Any], extra: object, error: type[Exception], text: str) -> None:
-    """What TOML cannot hold is refused when the value is made, with the place where it stands."""
+    """Values that TOML cannot hold are refused by the constructor; the error names their place."""
     with pytest.raises(error) as caught:
         place(extra)
     assert str(caught.value) == text

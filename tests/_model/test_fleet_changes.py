@@ -48,7 +48,7 @@ CHANGES: list[tuple[PetFleet, str, tuple[object, ...], PetFleet]] = [
 
 @pytest.mark.parametrize(("before", "name", "arguments", "after"), CHANGES)
 def test_changes(before: PetFleet, name: str, arguments: tuple[object, ...], after: PetFleet) -> None:
-    """A change gives another fleet, keeps what it does not concern, and means the first pet of a name."""
+    """A change returns another fleet, keeps the rest, and applies to the first pet of a name."""
     untouched = copy.deepcopy(before)
     assert getattr(before, name)(*arguments) == after
     assert before == untouched
@@ -202,7 +202,7 @@ def test_a_changed_time_keeps_the_rest_of_the_handle() -> None:
 def test_what_a_change_was_given_is_still_checked(
     name: str, arguments: tuple[object, ...], error: type[Exception], text: str
 ) -> None:
-    """Only what stood in the fleet before is not checked again."""
+    """Only the fleet's earlier pets are not checked again."""
     with pytest.raises(error) as caught:
         getattr(TWICE, name)(*arguments)
     assert str(caught.value).startswith(text)

@@ -93,7 +93,7 @@ def test_refused_user_ids(call: Callable[[str], object], user_id: str, rule: str
 @each_call
 @pytest.mark.parametrize("user_id", [*TAKEN, *REFUSED_ON_WINDOWS], ids=ascii)
 def test_taken_user_ids(call: Callable[[str], object], user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any other text is taken as it is, what only Windows reserves included."""
+    """Any other text is accepted unchanged, including names that only Windows reserves."""
     monkeypatch.setattr(names, "_WINDOWS", False)
     assert user_id in str(call(user_id))
 
@@ -137,7 +137,7 @@ def test_fleet_path() -> None:
 
 
 def test_memory_keys() -> None:
-    """The two keys are exactly what the old program made."""
+    """The two keys equal those of the old program."""
     assert shared_memory_key("ada") == "shared::ada"
     assert per_pet_memory_key("ada", "mira") == "pet::ada::mira"
     assert per_pet_memory_key("ada", "") == "pet::ada::"

@@ -1,4 +1,4 @@
-"""Texts that are cheap to write and dear to parse are refused before they are parsed."""
+"""Texts that are expensive to parse are refused before parsing."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ ALLOWED = {
 
 @each_place
 @pytest.mark.parametrize("line", ALLOWED.values(), ids=ALLOWED)
-def test_only_what_is_dear_is_refused(place: Callable[[str], str], line: str) -> None:
-    """What only looks dear is read."""
+def test_texts_that_only_look_expensive_are_read(place: Callable[[str], str], line: str) -> None:
+    """Brackets, dots and digits in texts and comments, and allowed numbers of them elsewhere."""
     assert isinstance(loads(place(line)), PetFleet)
 
 
@@ -170,14 +170,14 @@ def test_too_many_to_be_parsed(
 @pytest.mark.parametrize("place", [PLACES["head"], PLACES["block"]], ids=["head", "block"])
 @pytest.mark.parametrize("part", LIGHT.values(), ids=LIGHT)
 def test_many_that_can_be_parsed(place: Callable[[str], str], part: str) -> None:
-    """Up to the limits all of them are read, and what only looks like one does not count."""
+    """Up to the limits all of them are read; characters in texts and comments do not count."""
     assert isinstance(loads(place(part)), PetFleet)
 
 
 @pytest.mark.usefixtures("_low_limits")
 @pytest.mark.parametrize("item", [[], {}], ids=["arrays", "tables"])
 def test_many_light_pets_that_are_heavy_together(item: object) -> None:
-    """What would not be read again is not written, even where each pet by itself would be."""
+    """A fleet that could not be read again is not written, even if each of its pets could be."""
     light = [PetHandle(f"pet-{n}", "r", "m", 1, {"x": [item] * 400}) for n in range(3)]
     assert loads(dumps(PetFleet("ada", light[:2]))) == PetFleet("ada", light[:2])
     dumps(PetFleet("ada", light[2:]))
@@ -195,7 +195,7 @@ def test_many_light_pets_that_are_heavy_together(item: object) -> None:
 def test_a_long_key_above_many_tables_is_not_written_with_each(
     monkeypatch: pytest.MonkeyPatch, keys: int, count: int
 ) -> None:
-    """The text of unknown tables may be the square of what was read: it is given up where a file would end."""
+    """Rendered unknown tables may be as long as the square of the text read; rendering stops at the size of a file."""
     monkeypatch.setattr(limits, "MAX_BYTES", 100_000)
     written = 0
     write = encode._Bounded.write
@@ -298,6 +298,6 @@ def test_a_parser_that_gives_up(place: Callable[[str], str], monkeypatch: pytest
 @pytest.mark.parametrize("opening", ['"', '"\\\\', "'", '"""', "'''"])
 @pytest.mark.parametrize("length", [40, 3000])
 def test_a_string_that_does_not_end_costs_no_more_than_its_length(opening: str, length: int) -> None:
-    """What a torn write leaves is refused at once: a scan that tries all ways to split it would never end."""
+    """A torn text is refused at once; a scan that backtracks would never end."""
     with pytest.raises(FleetFormatError):
         loads(f"user_id = {opening}" + "a" * length + "\n")

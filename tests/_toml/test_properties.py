@@ -1,4 +1,4 @@
-"""What holds for any fleet and any text: round trips, and that both ways of reading agree."""
+"""Properties of any fleet and any text: round trips, and the agreement of both ways of reading."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ SIMILAR = st.builds(
 
 @st.composite
 def changed(draw: st.DrawFn, fleet: PetFleet) -> PetFleet:
-    """A fleet that shares with another one what changes, copies and pickling leave as it is."""
+    """A fleet that shares parts with another one, as after changes, copies and pickling."""
     for _ in range(draw(st.integers(0, 3))):
         names = [handle.pet_name for handle in fleet.pets]
         name = draw(st.sampled_from(names)) if names else "none"
@@ -296,7 +296,7 @@ def mutated(draw: st.DrawFn) -> str:
 @settings(max_examples=400)
 @given(mutated())
 def test_agreement_on_mutated_texts(text: str) -> None:
-    """Both ways agree on what is nearly a fleet."""
+    """Both ways agree on texts that are nearly fleets."""
     check_agreement(text)
 
 

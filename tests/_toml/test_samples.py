@@ -1,4 +1,4 @@
-"""Reading is exactly what the old program's files and verdicts say."""
+"""petfleet reads and refuses the same texts as the old program."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_written(sample: dict[str, Any], fast: bool, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("sample", WRITTEN)
 def test_written_again(sample: dict[str, Any]) -> None:
-    """What is written of it is TOML with pets present, and means the same."""
+    """petfleet's text of the same fleet is TOML with pets, and has the same meaning."""
     check_written(fleet_of(sample["fleet"]))
 
 
 @pytest.mark.parametrize("fast", [True, False], ids=["fast", "full"])
 @pytest.mark.parametrize("sample", VERDICTS)
 def test_verdicts(sample: dict[str, Any], fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every text is read or refused as the old program does, but for what a newer TOML allows."""
+    """Every text is read or refused as by the old program, except for features of a newer TOML."""
     if not fast:
         monkeypatch.setattr(decode, "_parse_blocks", lambda source: None)
     try:

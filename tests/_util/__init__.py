@@ -1,1 +1,1 @@
-"""What every room may use."""
+"""Tests of the utilities that all rooms may use."""

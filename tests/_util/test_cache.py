@@ -1,4 +1,4 @@
-"""The bounded memory: what was used lately is known, and it never grows."""
+"""The bounded cache keeps the values used last, and never exceeds its bounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def memory() -> BoundedCache[str, object]:
 
 
 def test_remembers() -> None:
-    """What was put is there, and what was not put is not."""
+    """A cached value is found; another key is not."""
     known = memory()
     value = object()
     known.put("a", value, 10)
@@ -74,7 +74,7 @@ def test_replacing_does_not_add_up() -> None:
 
 
 def test_too_large_to_remember() -> None:
-    """What is larger than half of the memory is not kept, and what was known of it before is forgotten."""
+    """A value larger than half of the cache is not kept, and an older value of its key is dropped."""
     known = memory()
     known.put("a", 1, 1)
     known.put("b", 2, 1)

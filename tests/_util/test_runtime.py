@@ -1,4 +1,4 @@
-"""What the engine runs on: timers in one thread, threads that may be refused, and clocks that no test freezes."""
+"""The engine's timers, threads that the system may refuse, and clocks that no user's test freezes."""
 
 from __future__ import annotations
 
@@ -38,14 +38,17 @@ def have_ended(threads: list[threading.Thread]) -> bool:
     return not any(thread.is_alive() for thread in threads)
 
 
-def test_timers_are_called_when_they_are_due(threads: list[threading.Thread]) -> None:
+def test_timers_are_called_when_they_are_due(threads: list[threading.Thread], monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of their times, whichever was asked for first, and none twice."""
+    clock = Clock()
+    monkeypatch.setattr(runtime, "monotonic", clock.monotonic)
     timers, gate, called = Timers(), Gate(), list[str]()
     timers.call_later(0, gate.hold)
     gate.reached.wait()
     timers.call_later(0.02, lambda: called.append("second"))
     timers.call_later(0.01, lambda: called.append("first"))
     timers.call_later(0.03, lambda: called.append("third"))
+    clock.now += 0.03
     gate.open()
     wait_until(lambda: have_ended(threads))
     assert called == ["first", "second", "third"]
@@ -83,7 +86,7 @@ def test_no_timer_is_called_before_its_time(threads: list[threading.Thread], mon
 
 
 def test_one_thread_calls_them_and_ends_when_nothing_is_due(threads: list[threading.Thread]) -> None:
-    """It holds up no end of the interpreter, is woken for what is due sooner, and a later timer starts another."""
+    """The thread is a daemon and is woken for an earlier timer; after its end, a later timer starts another one."""
     timers, gates = Timers(), [Gate(), Gate()]
     for number, gate in enumerate(gates):
         timers.call_later(0, gate.hold)
@@ -102,8 +105,9 @@ def test_a_timer_far_away_holds_up_no_nearer_one(seconds: float, threads: list[t
     timers.call_later(0, called.set)
     assert called.wait(60)
     assert len(threads) == 1
-    timers._due.clear()
-    timers.call_later(0, bool)  # wakes the thread, which has nothing more to wait for
+    with timers._changed:
+        timers._due.clear()
+        timers._changed.notify()  # the thread has nothing more to wait for
     wait_until(lambda: have_ended(threads))
 
 
@@ -137,7 +141,7 @@ def test_a_function_may_ask_for_the_next_call(threads: list[threading.Thread]) -
 
 
 def test_without_a_thread_no_timer_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asked gets the error, and a later timer is called alone."""
+    """The caller gets the error; a later timer works."""
     timers, called = Timers(), list[str]()
     with monkeypatch.context() as patch:
         refuse_threads(patch)
@@ -162,7 +166,7 @@ def test_a_refused_thread_is_an_error_that_says_what_to_do(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("daemon", [True, False])
 def test_a_thread_is_named_and_holds_up_an_end_only_if_asked_to(daemon: bool) -> None:
-    """What a debugger shows says whose thread it is."""
+    """Debuggers show the name."""
     seen: list[threading.Thread] = []
     thread = start_thread(lambda: seen.append(threading.current_thread()), "petfleet-any", daemon=daemon)
     thread.join()

@@ -1,1 +1,1 @@
-"""That the benchmarks measure what they say."""
+"""Tests of the benchmarks."""

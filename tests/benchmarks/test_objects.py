@@ -1,8 +1,9 @@
-"""The benchmarks of object storage: that they measure, and count what is lost and asked for."""
+"""The benchmarks of object storage: figures, lost changes, and counts of requests."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -36,14 +37,14 @@ def figures(tmp_path: Path) -> None:
 
         measured = [figure for group in object_targets.GROUPS for figure in group(deployments, run, EFFORT)]
     found = {figure.name: figure.value for figure in measured}
-    assert all(value > 0 for value in found.values())
+    assert all(map(math.isfinite, found.values()))
     assert found["requests for each batch of the last writer"] <= 1
     assert len(found) == 12
     assert lost == [0, 0, None, 0]  # the bare requests change nothing
 
 
 def counts(tmp_path: Path) -> None:
-    """What was written is counted in the objects themselves; requests are from the first change on."""
+    """Changes are counted in the objects themselves, requests from the first change on."""
     objects, loop = Objects(tmp_path), SwapLoop(tmp_path)
     objects.start_server()
     loop.start_server()

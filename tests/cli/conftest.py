@@ -16,8 +16,8 @@ from petfleet._cli.main import run as run_command
 from petfleet._cli.report_format import ReportFormat
 from tests.cli.running import Done, put
 from tests.conftest import pet
-from tests.support.backends import KINDS, FileHome, Home, ObjectHome
-from tests.support.seaweedfs import Weed
+from tests.support.backends import KINDS, FileStorage, ObjectStorage, Storage
+from tests.support.seaweedfs import SeaweedFS
 
 MIRA = pet("mira")
 REX = pet("rex", 1_700_000_001, role="guard")
@@ -40,24 +40,24 @@ class CommandRoot(NamedTuple):
 
     Attributes:
         argument: what ``--root`` takes.
-        home: the fleets there.
+        storage: the fleets there.
         open: returns the root of another argument.
     """
 
     argument: str
-    home: Home
+    storage: Storage
     open: Callable[[str], CommandRoot]
 
     def put(self, user_id: str, text: str) -> str:
         """Write a user's fleet file as another program does, and return its path or URL."""
-        if isinstance(self.home, FileHome):
+        if isinstance(self.storage, FileStorage):
             return str(put(Path(self.argument), user_id, text))
-        self.home.write(text.encode(), user_id)
-        return self.home.where(user_id)
+        self.storage.write(text.encode(), user_id)
+        return self.storage.where(user_id)
 
     def text(self, user_id: str) -> str | None:
         """Return the text of a user's fleet file; None if there is no fleet."""
-        found = self.home.read(user_id)
+        found = self.storage.read(user_id)
         return None if found is None else found.decode()
 
     def fleet(self, user_id: str) -> PetFleet:
@@ -68,7 +68,7 @@ class CommandRoot(NamedTuple):
 
     def fleets(self) -> dict[str, PetFleet]:
         """Return all fleets."""
-        return {user_id: self.fleet(user_id) for user_id in self.home.backend().users()}
+        return {user_id: self.fleet(user_id) for user_id in self.storage.backend().users()}
 
     def beside(self, name: str) -> CommandRoot:
         """Return another root of this kind, which is empty."""
@@ -76,16 +76,16 @@ class CommandRoot(NamedTuple):
 
 
 @pytest.fixture
-def bucket(weed: Weed, object_home: ObjectHome, monkeypatch: pytest.MonkeyPatch) -> CommandRoot:
+def bucket(seaweedfs: SeaweedFS, object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> CommandRoot:
     """An empty prefix of a bucket. Commands reach it by environment variables, which child processes inherit."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", weed.endpoints[0])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", seaweedfs.endpoints[0])
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
 
     def opened(url: str) -> CommandRoot:
-        return CommandRoot(url, ObjectHome(weed, url.removeprefix(f"s3://{weed.bucket}/")), opened)
+        return CommandRoot(url, ObjectStorage(seaweedfs, url.removeprefix(f"s3://{seaweedfs.bucket}/")), opened)
 
-    return opened(object_home.url)
+    return opened(object_storage.url)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def any_root(request: pytest.FixtureRequest) -> CommandRoot:
     if request.param == "files":
 
         def opened(root: str) -> CommandRoot:
-            return CommandRoot(root, FileHome(Path(root)), opened)
+            return CommandRoot(root, FileStorage(Path(root)), opened)
 
         return opened(str(request.getfixturevalue("two_pets_root")))
     found: CommandRoot = request.getfixturevalue("bucket")

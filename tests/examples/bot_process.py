@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import runpy
@@ -116,6 +117,8 @@ def main() -> None:
     """For each line on stdin, fork a bot; print its pid, and when it has ended its exit code."""
     sys.path.insert(0, str(BOT.parent))
     runpy.run_path(str(BOT), run_name="imported_only")
+    # On a busy machine, two seconds pass before a call of one of hundreds of users is taken.
+    importlib.import_module("companions").Companions.__init__.__kwdefaults__["lock_timeout"] = 60
     for line in sys.stdin:
         order = json.loads(line)
         pid = os.fork()

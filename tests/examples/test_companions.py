@@ -44,8 +44,8 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def companions(data: Path) -> AsyncIterator[Companions]:
-    """Companions over that directory."""
-    async with Companions(data) as companions:
+    """Companions over that directory; no deadline ends a call, however busy the machine is."""
+    async with Companions(data, lock_timeout=3600) as companions:
         yield companions
 
 

@@ -18,6 +18,7 @@ import yarl
 from filelock import FileLock
 
 import discord_cog
+from companions import Companions
 from petfleet import FleetStore, PetFleet, fleet_path
 from tests.conftest import pet, wait_until
 from tests.examples.discord_service import TOKEN, Discord, discord_service, person, pretend
@@ -29,6 +30,19 @@ LIST = ["petfleet:choose:mira", "petfleet:choose:rex"]
 def anyio_backend() -> str:
     """The client library knows asyncio only."""
     return "asyncio"
+
+
+def set_lock_timeout(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set the lock_timeout of the bots that start from now on."""
+    defaults = Companions.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "lock_timeout", seconds)
+
+
+@pytest.fixture(autouse=True)
+def no_deadline_ends_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is."""
+    set_lock_timeout(monkeypatch, 3600)
 
 
 @pytest.fixture
@@ -145,8 +159,11 @@ async def test_a_button_is_for_whoever_presses_it(service: Discord, data: Path) 
     assert (await FleetStore(data / "fleets").load("7")).active_pet == "mira"
 
 
-async def test_a_held_lock_and_a_broken_file(service: Discord, data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The user hears that it is busy after two seconds, in commands, buttons and messages; and is told of the other."""
+async def test_a_held_lock_and_a_broken_file(
+    service: Discord, data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Commands, buttons and messages tell the user that the pets are busy, or that something went wrong."""
+    set_lock_timeout(monkeypatch, 2)
     paths = [fleet_path(f"{user}", data / "fleets") for user in (7, 8, 9)]
     async with running(service):
         for user in (7, 8, 9):

@@ -19,7 +19,7 @@ import moving
 from moving import MovingStore
 from petfleet import FleetConflictError, FleetFormatError, FleetStore, LockTimeoutError, PetFleet, fleet_path, loads
 from tests.conftest import pet, wait_until
-from tests.store.test_processes import child, tell
+from tests.support.children import child, tell
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 USERS = 4
@@ -111,7 +111,7 @@ async def test_nothing_is_lost_among_programs_of_both_kinds_and_the_script(tmp_p
     logs = [tmp_path / f"{number}.log" for number in range(4)]
     with ExitStack() as stack:
         workers = [
-            stack.enter_context(child(WORKER, EXAMPLES, root, target, f"p{number}", number > 1, USERS, log))
+            stack.enter_context(child("-c", WORKER, EXAMPLES, root, target, f"p{number}", number > 1, USERS, log))
             for number, log in enumerate(logs)
         ]
         for worker in workers:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.examples.test_guide import ROOT, in_shell, program, run
-from tests.support.backends import ObjectHome
-from tests.support.seaweedfs import Weed
+from tests.support.backends import ObjectStorage
+from tests.support.seaweedfs import SeaweedFS
 from tests.test_readme import PROJECT, blocks
 
 PAGE = (PROJECT / "docs" / "scaling.md").read_text(encoding="utf-8")
@@ -28,10 +28,10 @@ def test_every_block_has_a_language_that_is_run() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, part in PARTS.items() if program(blocks(part))])
-def test_the_python_of_a_part_runs(name: str, tmp_path: Path, weed: Weed) -> None:
+def test_the_python_of_a_part_runs(name: str, tmp_path: Path, seaweedfs: SeaweedFS) -> None:
     """As a program of its own; the bucket is one of the test's. Tables that the page shows are what was printed."""
-    options = ", ".join(f"{option}={value!r}" for option, value in weed.options().items())
-    source = program(blocks(PARTS[name])).replace(f'"{BUCKET}"', f'"s3://{weed.bucket}/{uuid.uuid4()}", {options}')
+    options = ", ".join(f"{option}={value!r}" for option, value in seaweedfs.options().items())
+    source = program(blocks(PARTS[name])).replace(f'"{BUCKET}"', f'"s3://{seaweedfs.bucket}/{uuid.uuid4()}", {options}')
     (tmp_path / "data" / "fleets").mkdir(parents=True)
     (tmp_path / "part.py").write_text(source, encoding="utf-8")
     path = os.pathsep.join([str(EXAMPLES), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
@@ -43,7 +43,9 @@ def test_the_python_of_a_part_runs(name: str, tmp_path: Path, weed: Weed) -> Non
 @pytest.mark.parametrize(
     "name", [name for name, part in PARTS.items() if any(b.language == "sh" for b in blocks(part))]
 )
-def test_the_shell_of_a_part_runs(name: str, tmp_path: Path, object_home: ObjectHome, weed: Weed) -> None:
+def test_the_shell_of_a_part_runs(
+    name: str, tmp_path: Path, object_storage: ObjectStorage, seaweedfs: SeaweedFS
+) -> None:
     """With an operator's data in a directory of the test's, and a bucket whose options are in the environment."""
     fleet = tmp_path / "fleets" / "user-1001" / "fleet.toml"
     fleet.parent.mkdir(mode=0o700, parents=True)
@@ -54,9 +56,9 @@ def test_the_shell_of_a_part_runs(name: str, tmp_path: Path, object_home: Object
     assert BUCKET in script
     assert ROOT not in script
     said = run(
-        ["bash", "-c", script.replace(BUCKET, object_home.url)],
+        ["bash", "-c", script.replace(BUCKET, object_storage.url)],
         tmp_path,
-        AWS_ENDPOINT_URL=weed.endpoints[0],
+        AWS_ENDPOINT_URL=seaweedfs.endpoints[0],
         AWS_REGION="us-east-1",
         AWS_SKIP_SIGNATURE="true",
         AWS_ALLOW_HTTP="true",
@@ -64,4 +66,4 @@ def test_the_shell_of_a_part_runs(name: str, tmp_path: Path, object_home: Object
     assert "1 exported" in said
     assert "1 imported" in said
     assert "1 moved, 0 not" in said
-    assert object_home.read("user-1001") == b'user_id = "user-1001"\npets = []\n'
+    assert object_storage.read("user-1001") == b'user_id = "user-1001"\npets = []\n'

@@ -1,14 +1,14 @@
-"""What the tests of behaviour share: a store over a home of each kind."""
+"""A store over each kind of storage."""
 
 from __future__ import annotations
 
 import pytest
 
 from petfleet import FleetStore
-from tests.support.backends import Home
+from tests.support.backends import Storage
 
 
 @pytest.fixture
-def store(home: Home) -> FleetStore:
-    """A store over that home."""
-    return home.store()
+def store(storage: Storage) -> FleetStore:
+    """A store over that storage."""
+    return storage.store()

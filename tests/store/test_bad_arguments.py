@@ -9,7 +9,7 @@ import pytest
 
 from petfleet import FleetStore, InvalidNameError, PetHandle, PetNotInFleetError, dumps
 from tests.conftest import pet
-from tests.support.backends import Home
+from tests.support.backends import Storage
 from tests.support.store_calls import ALL
 
 FORBIDDEN = {
@@ -27,17 +27,17 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize(("user_id", "rule"), FORBIDDEN.items())
-async def test_forbidden_user_ids(store: FleetStore, home: Home, user_id: str, rule: str) -> None:
+async def test_forbidden_user_ids(store: FleetStore, storage: Storage, user_id: str, rule: str) -> None:
     """Every call refuses them by the rule that they break, before anything is touched."""
     for name, call in ALL.items():
         with pytest.raises(InvalidNameError) as caught:
             await call(store, user_id)
         assert (caught.value.name, caught.value.rule) == (user_id, rule), name
         assert str(caught.value) == f"invalid name {user_id!r}: {rule}"
-    assert home.is_untouched()
+    assert storage.is_untouched()
 
 
-async def test_user_ids_that_are_no_text(store: FleetStore, home: Home) -> None:
+async def test_user_ids_that_are_no_text(store: FleetStore, storage: Storage) -> None:
     """A number, as chat services number their users, is not made a text silently."""
     number: Any = 123
     for name, call in ALL.items():
@@ -46,7 +46,7 @@ async def test_user_ids_that_are_no_text(store: FleetStore, home: Home) -> None:
         assert str(caught.value) == "user_id must be str, not int: use str(123)", name
     with pytest.raises(InvalidNameError, match="it holds a lone surrogate"):
         await store.load("\ud800")
-    assert home.is_untouched()
+    assert storage.is_untouched()
 
 
 WRONG: dict[str, tuple[Callable[[FleetStore], Awaitable[object]], type[Exception], str]] = {
@@ -81,7 +81,7 @@ WRONG: dict[str, tuple[Callable[[FleetStore], Awaitable[object]], type[Exception
 @pytest.mark.parametrize(("call", "error", "message"), WRONG.values(), ids=WRONG.keys())
 async def test_wrong_arguments(
     store: FleetStore,
-    home: Home,
+    storage: Storage,
     call: Callable[[FleetStore], Awaitable[object]],
     error: type[Exception],
     message: str,
@@ -92,11 +92,11 @@ async def test_wrong_arguments(
         await call(store)
     assert type(caught.value) is error
     assert str(caught.value) == message
-    assert home.read() == dumps(fleet).encode()
+    assert storage.read() == dumps(fleet).encode()
 
 
 async def test_an_empty_name_is_in_no_fleet(store: FleetStore) -> None:
-    """To look for it is no mistake of its own."""
+    """Looking for it is not an error of its own."""
     await store.add("user", pet("mira"))
     with pytest.raises(PetNotInFleetError):
         await store.switch("user", "")

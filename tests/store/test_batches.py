@@ -1,4 +1,4 @@
-"""Batches: what calls that one commit carries have to do with each other, and what they have not."""
+"""Batches: how the calls that one commit carries affect each other, and how they do not."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from petfleet import (
     UnconfirmedCommitError,
     dumps,
 )
-from petfleet._commit import group_commit
 from tests.conftest import pet, wait_until
-from tests.support.backends import Home
+from tests.support.backends import Storage, version_and_bytes
 from tests.support.gate import Gate
+from tests.support.points import HeldCall
 
 Call = Callable[[], Awaitable[Any]]
 MIRA = PetFleet("user", [pet("mira")], "mira")
 
 
 class Quit(KeyboardInterrupt):
-    """What only the call that raises it may hear of."""
+    """An error that only the call that raises it may get."""
 
 
 class Outcomes(list[Any]):
-    """What came of calls: each one's result, or the error that it raised."""
+    """The results of calls, or the errors that they raised."""
 
     async def of(self, call: Call, *, task_status: TaskStatus[None]) -> None:
         """Make a call; the task that starts this goes on when the call waits."""
@@ -56,22 +56,20 @@ class Outcomes(list[Any]):
 
 
 async def together(*calls: Call) -> Outcomes:
-    """Make the calls in this order such that one commit carries all of them, and return what came of each."""
-    gate = Gate()
+    """Make the calls in this order so that one commit carries all of them, and return their outcomes."""
     outcomes = Outcomes()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group_commit.GroupCommit, "_take", gate.before(group_commit.GroupCommit._take))
+    with HeldCall("enqueued") as held:
         async with anyio.create_task_group() as group:
             try:
                 for call in calls:
                     await group.start(outcomes.of, call)
             finally:
-                gate.open()
+                held.open()
     return outcomes
 
 
-def kinds(outcomes: list[Any]) -> list[type[Any]]:
-    """The classes of what came of calls."""
+def classes(outcomes: list[Any]) -> list[type[Any]]:
+    """Return the classes of outcomes."""
     return [type(outcome) for outcome in outcomes]
 
 
@@ -84,15 +82,10 @@ def fail_with(error: Exception) -> Callable[[PetFleet], PetFleet]:
     return change
 
 
-def stands(home: Home) -> tuple[object, bytes | None]:
-    """Which write of the user's fleet stands there, and what it is."""
-    return home.version(), home.read()
-
-
 # --- order -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_batch_keeps_the_order_of_its_calls(store: FleetStore, home: Home) -> None:
+async def test_a_batch_keeps_the_order_of_its_calls(store: FleetStore, storage: Storage) -> None:
     """Each call sees the ones before it and none after it, and one write carries all."""
     outcomes = await together(
         lambda: store.add("user", pet("mira")),
@@ -115,7 +108,7 @@ async def test_a_batch_keeps_the_order_of_its_calls(store: FleetStore, home: Hom
     ]
     counted = store.statistics()
     assert (counted.commits, counted.changes, counted.largest_batch) == (1, 7, 7)
-    assert home.read() == dumps(outcomes[-1]).encode()
+    assert storage.read() == dumps(outcomes[-1]).encode()
 
 
 async def test_of_equal_adds_the_first_wins(store: FleetStore) -> None:
@@ -124,27 +117,27 @@ async def test_of_equal_adds_the_first_wins(store: FleetStore) -> None:
         lambda: store.add("user", pet("mira", role="first")),
         lambda: store.add("user", pet("mira", role="second")),
     )
-    assert kinds(outcomes) == [PetFleet, PetAlreadyInFleetError]
+    assert classes(outcomes) == [PetFleet, PetAlreadyInFleetError]
     assert (await store.load("user")).pet("mira").role == "first"
 
 
 async def test_a_save_conflicts_with_what_its_own_batch_wrote(store: FleetStore) -> None:
     """The error holds the fleet as the call before it left it."""
     outcomes = await together(lambda: store.add("user", pet("mira")), lambda: store.save(PetFleet("user")))
-    assert kinds(outcomes) == [PetFleet, FleetConflictError]
+    assert classes(outcomes) == [PetFleet, FleetConflictError]
     assert outcomes[1].current == MIRA
 
 
-async def test_delete_then_add(store: FleetStore, home: Home) -> None:
+async def test_delete_then_add(store: FleetStore, storage: Storage) -> None:
     """The new fleet holds nothing of the old one, and there is never a moment without a file."""
     await store.add("user", pet("mira"))
     outcomes = await together(lambda: store.delete("user"), lambda: store.add("user", pet("nova")))
     assert outcomes == [True, PetFleet("user", [pet("nova")], "nova")]
-    assert home.read() == dumps(outcomes[1]).encode()
+    assert storage.read() == dumps(outcomes[1]).encode()
 
 
-async def test_no_fleet_is_a_state_of_its_own(store: FleetStore, home: Home) -> None:
-    """After a delete a load gives an empty fleet, and yet there is none for the calls behind it."""
+async def test_no_fleet_is_a_state_of_its_own(store: FleetStore, storage: Storage) -> None:
+    """After a delete a load returns an empty fleet, but the calls behind it find none."""
     await store.add("user", pet("mira"))
     outcomes = await together(
         lambda: store.delete("user"),
@@ -155,32 +148,32 @@ async def test_no_fleet_is_a_state_of_its_own(store: FleetStore, home: Home) -> 
         lambda: store.touch("user"),
     )
     assert outcomes[:2] == [True, PetFleet("user")]
-    assert kinds(outcomes) == [bool, PetFleet, FleetNotFoundError, bool, PetFleet, FleetNotFoundError]
+    assert classes(outcomes) == [bool, PetFleet, FleetNotFoundError, bool, PetFleet, FleetNotFoundError]
     assert outcomes[3] is False
-    assert home.is_empty()
+    assert storage.is_empty()
 
 
-async def test_a_batch_that_ends_where_it_began_writes_nothing(store: FleetStore, home: Home) -> None:
+async def test_a_batch_that_ends_where_it_began_writes_nothing(store: FleetStore, storage: Storage) -> None:
     """An add and the remove that undoes it leave the file alone, and each call has its own result."""
     await store.add("user", pet("mira"))
-    before = stands(home)
+    before = version_and_bytes(storage)
     outcomes = await together(lambda: store.add("user", pet("nova")), lambda: store.remove("user", "nova"))
     assert outcomes == [MIRA.with_pet(pet("nova")), MIRA]
-    assert stands(home) == before
+    assert version_and_bytes(storage) == before
 
 
-async def test_an_add_and_a_delete_of_no_fleet_leave_nothing(store: FleetStore, home: Home) -> None:
+async def test_an_add_and_a_delete_of_no_fleet_leave_nothing(store: FleetStore, storage: Storage) -> None:
     """Where there was nothing there is nothing afterwards."""
     outcomes = await together(lambda: store.add("user", pet("mira")), lambda: store.delete("user"))
     assert outcomes == [MIRA, True]
-    assert home.is_empty()
+    assert storage.is_empty()
 
 
 async def test_a_commit_that_starts_over_keeps_the_order_of_its_calls(
-    store: FleetStore, home: Home, monkeypatch: pytest.MonkeyPatch
+    store: FleetStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Someone replaced the fleet in between: the same calls are carried out again, one after another as they came."""
-    left = home.overtake_once(monkeypatch)
+    left = storage.overtake_once(monkeypatch)
     outcomes = await together(*(partial(store.add, "user", pet(name)) for name in ("mira", "nova", "otto")))
     assert [[handle.pet_name for handle in fleet.pets] for fleet in outcomes] == [
         ["mira"],
@@ -194,8 +187,8 @@ async def test_a_commit_that_starts_over_keeps_the_order_of_its_calls(
 
 
 @pytest.mark.parametrize("error", [LookupError("why"), Quit("why")], ids=["Exception", "BaseException"])
-async def test_a_failing_change_fails_alone(store: FleetStore, home: Home, error: Any) -> None:
-    """Those before and behind it are carried out as if it had not been there."""
+async def test_a_failing_change_fails_alone(store: FleetStore, storage: Storage, error: Any) -> None:
+    """The calls before and behind it are carried out as if it had not been made."""
     outcomes = await together(
         lambda: store.add("user", pet("mira")),
         lambda: store.update("user", fail_with(error)),
@@ -203,38 +196,40 @@ async def test_a_failing_change_fails_alone(store: FleetStore, home: Home, error
         lambda: store.update("user", lambda fleet: fleet.with_pet(pet("big", role="x" * 2**24))),
         lambda: store.add("user", pet("nova")),
     )
-    assert kinds(outcomes) == [PetFleet, type(error), TypeError, ValueError, PetFleet]
+    assert classes(outcomes) == [PetFleet, type(error), TypeError, ValueError, PetFleet]
     assert outcomes[1] is error
     assert outcomes[4] == MIRA.with_pet(pet("nova"))
     assert store.statistics().largest_batch == 5
-    assert home.read() == dumps(outcomes[4]).encode()
+    assert storage.read() == dumps(outcomes[4]).encode()
 
 
-async def test_only_an_overwriting_save_gets_past_a_broken_file(store: FleetStore, home: Home) -> None:
+async def test_only_an_overwriting_save_gets_past_a_broken_file(store: FleetStore, storage: Storage) -> None:
     """Calls before it fail, those behind it work on what it wrote."""
-    home.write(b"broken")
+    storage.write(b"broken")
     outcomes = await together(
         lambda: store.load("user"),
         lambda: store.add("user", pet("nova")),
         lambda: store.save(MIRA, overwrite=True),
         lambda: store.add("user", pet("nova")),
     )
-    assert kinds(outcomes) == [FleetFormatError, FleetFormatError, PetFleet, PetFleet]
-    assert home.read() == dumps(MIRA.with_pet(pet("nova"))).encode()
+    assert classes(outcomes) == [FleetFormatError, FleetFormatError, PetFleet, PetFleet]
+    assert storage.read() == dumps(MIRA.with_pet(pet("nova"))).encode()
 
 
 async def test_every_call_gets_an_error_of_its_own(
-    store: FleetStore, home: Home, monkeypatch: pytest.MonkeyPatch
+    store: FleetStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tasks that fail for one reason do not share, and so do not change, one exception and its traceback."""
-    home.write(b"broken")
+    storage.write(b"broken")
     with monkeypatch.context() as patch:
-        home.fail_reads(patch, errno.EIO)
+        storage.fail_reads(patch, errno.EIO)
         whole = await together(*[lambda: store.load("user")] * 3)
-    assert [(type(error), error.errno, error.filename) for error in whole] == [(OSError, errno.EIO, home.where())] * 3
+    assert [(type(error), error.errno, error.filename) for error in whole] == [
+        (OSError, errno.EIO, storage.where())
+    ] * 3
     each = await together(*[lambda: store.load("user")] * 3)
-    assert kinds(each) == [FleetFormatError] * 3
-    assert {error.path for error in each} == {home.where()}
+    assert classes(each) == [FleetFormatError] * 3
+    assert {error.path for error in each} == {storage.where()}
     for errors in (whole, each):
         assert len({id(error) for error in errors}) == 3
         assert len({str(error) for error in errors}) == 1
@@ -253,7 +248,7 @@ async def test_an_error_is_gone_when_its_caller_is_done_with_it(store: FleetStor
             await store.update("user", change)
         except Quit as error:
             left = weakref.ref(error)
-        wait_until(lambda: left() is None, 5)
+        wait_until(lambda: left() is None)
     finally:
         gc.enable()
 
@@ -262,14 +257,14 @@ async def test_an_error_is_gone_when_its_caller_is_done_with_it(store: FleetStor
 
 
 async def test_a_failing_write_fails_the_changes_that_rest_on_it(
-    store: FleetStore, home: Home, monkeypatch: pytest.MonkeyPatch
+    store: FleetStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the first change on all fail with it, loads are answered from the fleet that stands, and so is its file."""
+    """All changes from the first one on fail; loads return the stored fleet, and its file stays."""
     await store.add("user", pet("mira"))
-    before = stands(home)
+    before = version_and_bytes(storage)
 
     with monkeypatch.context() as patch:
-        home.fail_writes(patch, errno.ENOSPC)
+        storage.fail_writes(patch, errno.ENOSPC)
         outcomes = await together(
             lambda: store.load("user"),
             lambda: store.touch("user", last_active=MIRA.pets[0].last_active),
@@ -280,58 +275,58 @@ async def test_a_failing_write_fails_the_changes_that_rest_on_it(
             lambda: store.remove("user", "mira"),
         )
     assert store.statistics().largest_batch == 7
-    assert kinds(outcomes) == [PetFleet, PetFleet, PetNotInFleetError, OSError, OSError, PetFleet, OSError]
+    assert classes(outcomes) == [PetFleet, PetFleet, PetNotInFleetError, OSError, OSError, PetFleet, OSError]
     assert outcomes[0] == outcomes[1] == outcomes[5] == MIRA
     errors = [outcome for outcome in outcomes if type(outcome) is OSError]
     assert len({id(error) for error in errors}) == 3
     assert {error.errno for error in errors} == {errno.ENOSPC}
-    assert {os.path.dirname(error.filename) for error in errors} == {os.path.dirname(home.where())}
-    assert stands(home) == before
+    assert {os.path.dirname(error.filename) for error in errors} == {os.path.dirname(storage.where())}
+    assert version_and_bytes(storage) == before
     assert await store.load("user") == MIRA
 
 
-async def test_a_failing_first_write_leaves_no_fleet(store: FleetStore, home: Home) -> None:
+async def test_a_failing_first_write_leaves_no_fleet(store: FleetStore, storage: Storage) -> None:
     """Where there was none, loads of that batch are answered with an empty fleet."""
     with pytest.MonkeyPatch.context() as patch:
-        home.fail_writes(patch, errno.EIO)
+        storage.fail_writes(patch, errno.EIO)
         outcomes = await together(lambda: store.add("user", pet("mira")), lambda: store.load("user"))
-    assert kinds(outcomes) == [OSError, PetFleet]
+    assert classes(outcomes) == [OSError, PetFleet]
     assert outcomes[1] == PetFleet("user")
-    assert home.read() is None
+    assert storage.read() is None
     assert [user_id async for user_id in store.users()] == []
 
 
 async def test_a_write_that_no_one_can_confirm_leaves_all_of_the_batch_in_doubt(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loads too: what they would say may not survive. The next call finds out, and answers."""
     monkeypatch.setattr(ObjectBackend, "_settle_seconds", 0.0)
-    store = home.store()
+    store = storage.store()
     await store.add("user", pet("mira"))
     with monkeypatch.context() as patch:
-        home.doubt_writes(patch)
+        storage.doubt_writes(patch)
         outcomes = await together(
             lambda: store.add("user", pet("nova")),
             lambda: store.load("user"),
             lambda: store.switch("user", "ghost"),
             lambda: store.add("user", pet("otto")),
         )
-    assert kinds(outcomes) == [UnconfirmedCommitError] * 4
+    assert classes(outcomes) == [UnconfirmedCommitError] * 4
     assert len({id(error) for error in outcomes}) == 4
-    assert {error.path for error in outcomes} == {home.where()}
+    assert {error.path for error in outcomes} == {storage.where()}
     assert outcomes[0].__cause__.errno == errno.EIO
     fleet = await store.load("user")
     assert fleet == MIRA.with_pet(pet("nova")).with_pet(pet("otto"))
-    assert home.read() == dumps(fleet).encode()
+    assert storage.read() == dumps(fleet).encode()
 
 
 # --- many calls, late calls ------------------------------------------------------------------------------------------
 
 
 async def test_a_batch_is_bounded(store: FleetStore) -> None:
-    """Of 600 calls that wait together one commit carries 256, so that others get the lock in between."""
+    """One commit carries at most 256 of 600 waiting calls, so that other processes get the lock in between."""
     outcomes = await together(*[partial(store.add, "user", pet(f"pet-{number}")) for number in range(600)])
-    assert kinds(outcomes) == [PetFleet] * 600
+    assert classes(outcomes) == [PetFleet] * 600
     assert [len(fleet.pets) for fleet in outcomes] == list(range(1, 601))
     counted = store.statistics()
     assert (counted.commits, counted.changes, counted.largest_batch) == (3, 600, 256)
@@ -349,11 +344,11 @@ async def test_600_calls_at_once_for_many_users(store: FleetStore) -> None:
 
 
 async def test_a_call_past_its_deadline_is_never_carried_out(
-    store: FleetStore, home: Home, monkeypatch: pytest.MonkeyPatch
+    store: FleetStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that waits behind its own process's commit for lock_timeout fails then, says so, and stays undone."""
     gate = Gate()
-    home.gate_before_write(monkeypatch, gate)
+    storage.gate_before_write(monkeypatch, gate)
     outcomes = Outcomes()
     async with anyio.create_task_group() as group:
         try:
@@ -366,8 +361,8 @@ async def test_a_call_past_its_deadline_is_never_carried_out(
             await group.start(outcomes.of, lambda: store.add("user", pet("nova")))
         finally:
             gate.open()
-    assert kinds(outcomes) == [PetFleet, LockTimeoutError, PetFleet]
+    assert classes(outcomes) == [PetFleet, LockTimeoutError, PetFleet]
     assert outcomes[0] == MIRA
-    assert (outcomes[1].path, outcomes[1].holder) == (home.contended(), None)
+    assert (outcomes[1].path, outcomes[1].holder) == (storage.contended(), None)
     assert "since this process's own commit for that user has taken " in str(outcomes[1])
     assert outcomes[2] == await store.load("user") == MIRA.with_pet(pet("nova"))

@@ -17,9 +17,9 @@ import pytest
 from petfleet import FleetStore, LockTimeoutError, PetFleet
 from petfleet._commit import waiter
 from tests.conftest import BACKENDS, pet, until
-from tests.support.backends import Home
+from tests.support.backends import Storage
 from tests.support.children import names
-from tests.support.points import BEFORE_TAKEN, BUSY, HOMES_AND_POINTS, waits_for
+from tests.support.points import BEFORE_TAKEN, BUSY, STORAGES_AND_POINTS, waits_for
 
 pytestmark = pytest.mark.anyio
 
@@ -127,7 +127,7 @@ NATIVE = {
 STRICT = ("task.cancel", "task.cancel twice", "asyncio.timeout")
 
 
-@pytest.mark.parametrize(("home", "point"), HOMES_AND_POINTS, indirect=["home"])
+@pytest.mark.parametrize(("storage", "point"), STORAGES_AND_POINTS, indirect=["storage"])
 @pytest.mark.parametrize(
     ("anyio_backend", "way", "make"),
     [pytest.param(ASYNCIO, way, make, id=f"asyncio-{way}") for way, make in (NATIVE | SCOPES).items()]
@@ -138,11 +138,11 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
     point: str,
     way: str,
     make: Callable[[], Way],
-    home: Home,
+    storage: Storage,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cancelled at any point in any way, a call returns at once and leaves the others of its batch undisturbed."""
-    store = home.store(lock_timeout=math.inf)  # some ways move the loop's clock
+    store = storage.store(lock_timeout=math.inf)  # some ways move the loop's clock
     await store.add("user", pet("first"))
     victim = make()
     results: dict[str, PetFleet | None] = {}
@@ -153,8 +153,8 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
 
     with ExitStack() as stack, ExitStack() as elsewhere:
         if point in BUSY:
-            elsewhere.enter_context(home.busy())
-        held = stack.enter_context(home.held(point))
+            elsewhere.enter_context(storage.busy())
+        held = stack.enter_context(storage.held(point))
         async with anyio.create_task_group() as tasks:
             for number, name in enumerate(("before", "victim", "after"), 1):
                 tasks.start_soon(add, name)
@@ -181,14 +181,14 @@ async def test_a_cancelled_call_never_happens_or_happens_whole(
         assert shown(results["victim"]) in (None, ["first", "before", "victim"])
     statistics = store.statistics()
     assert (statistics.commits, statistics.changes) == (2, 1 + len(committed))
-    assert home.is_settled()
+    assert storage.is_settled()
     assert names(await store.load("user")) == ["first", *committed]
     assert names(await store.add("user", pet("later"))) == ["first", *committed, "later"]
 
 
-async def test_a_withdrawn_call_leaves_no_trace_of_a_new_user(store: FleetStore, home: Home) -> None:
+async def test_a_withdrawn_call_leaves_no_trace_of_a_new_user(store: FleetStore, storage: Storage) -> None:
     """Where all that waits for a user without a fleet was cancelled, nothing is created, not even a root."""
-    with home.held("enqueued") as held:
+    with storage.held("enqueued") as held:
         async with anyio.create_task_group() as tasks:
             for name in ("one", "two"):
                 tasks.start_soon(store.add, "user", pet(name))
@@ -196,11 +196,11 @@ async def test_a_withdrawn_call_leaves_no_trace_of_a_new_user(store: FleetStore,
             await until(partial(waits_for, store, 2))
             tasks.cancel_scope.cancel()
     await until(lambda: not store._group_commit._queues)
-    assert home.is_untouched()
+    assert storage.is_untouched()
     assert store.statistics().commits == 0
 
 
-async def test_a_withdrawn_change_is_not_even_called(store: FleetStore, home: Home) -> None:
+async def test_a_withdrawn_change_is_not_even_called(store: FleetStore, storage: Storage) -> None:
     """The function given to ``update`` is not run once its call was cancelled before it was taken."""
     called = []
 
@@ -208,7 +208,7 @@ async def test_a_withdrawn_change_is_not_even_called(store: FleetStore, home: Ho
         called.append(fleet)
         return fleet
 
-    with home.held("enqueued") as held:
+    with storage.held("enqueued") as held:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.update, "user", change)
             await until(held.reached)
@@ -217,10 +217,10 @@ async def test_a_withdrawn_change_is_not_even_called(store: FleetStore, home: Ho
     assert called == []
 
 
-async def test_a_closed_coroutine_withdraws_without_a_lock(store: FleetStore, home: Home) -> None:
+async def test_a_closed_coroutine_withdraws_without_a_lock(store: FleetStore, storage: Storage) -> None:
     """As the garbage collector may close it in any thread and inside any lock, closing waits for none of them."""
     await store.add("user", pet("first"))
-    with home.held("enqueued") as held:
+    with storage.held("enqueued") as held:
         coroutine = store.add("user", pet("victim"))
         coroutine.send(None)  # runs up to where it waits, in no task of its own
         async with anyio.create_task_group() as tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -10,16 +11,24 @@ import pytest
 from anyio.abc import TaskStatus
 
 from petfleet import FleetStore, loads
-from tests.conftest import pet, wait_until
-from tests.support.backends import Home
+from tests.conftest import pet, until, wait_until
+from tests.support.backends import Storage
 from tests.support.gate import Gate
+from tests.support.points import waits_for
 
 
-async def test_aclose_waits_for_what_was_taken(store: FleetStore, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
+    """Return the threads of stores that were not there before."""
+    return [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("petfleet")]
+
+
+async def test_aclose_waits_for_what_was_taken(
+    store: FleetStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Closing comes back only after the commit under way has ended, and leaves no thread of the store."""
     threads = set(threading.enumerate())
     gate = Gate()
-    home.gate_before_write(monkeypatch, gate)
+    storage.gate_before_write(monkeypatch, gate)
     closed = anyio.Event()
 
     async def close(*, task_status: TaskStatus[None]) -> None:
@@ -34,17 +43,17 @@ async def test_aclose_waits_for_what_was_taken(store: FleetStore, home: Home, mo
         await anyio.wait_all_tasks_blocked()
         try:
             assert not closed.is_set()
-            assert home.read() is None
+            assert storage.read() is None
         finally:
             gate.open()
         await closed.wait()
-        assert home.read() is not None
-    wait_until(lambda: not [t for t in set(threading.enumerate()) - threads if t.name.startswith("petfleet")])
+        assert storage.read() is not None
+    wait_until(lambda: not new_threads(threads))
 
 
-async def test_a_closed_store_stays_usable(home: Home) -> None:
+async def test_a_closed_store_stays_usable(storage: Storage) -> None:
     """aclose may be called before any other call and twice; the next call simply works."""
-    async with home.store() as store:
+    async with storage.store() as store:
         await store.aclose()
         await store.aclose()
         await store.add("user", pet("mira"))
@@ -54,22 +63,22 @@ async def test_a_closed_store_stays_usable(home: Home) -> None:
     await store.aclose()
 
 
-async def test_the_end_of_an_async_with_block_closes_the_store(home: Home) -> None:
+async def test_the_end_of_an_async_with_block_closes_the_store(storage: Storage) -> None:
     """The block gives the store itself, and its threads end with it, also when the block raises."""
     threads = set(threading.enumerate())
-    store = home.store()
+    store = storage.store()
     with pytest.raises(KeyError):
         async with store as entered:
             assert entered is store
             await store.add("user", pet("mira"))
             await store.peek("user")
             raise KeyError
-    assert not [t for t in set(threading.enumerate()) - threads if t.name.startswith("petfleet")]
+    assert not new_threads(threads)
 
 
-async def test_two_stores_on_one_root_lose_nothing(store: FleetStore, home: Home) -> None:
+async def test_two_stores_on_one_root_lose_nothing(store: FleetStore, storage: Storage) -> None:
     """Changes through two stores at once all arrive."""
-    others = [home.store(threads=1) for _ in range(home.crowd - 1)]
+    others = [storage.store(threads=1) for _ in range(storage.crowd - 1)]
     async with anyio.create_task_group() as group:
         for number in range(20):
             group.start_soon(store.add, "user", pet(f"one-{number}"))
@@ -79,25 +88,26 @@ async def test_two_stores_on_one_root_lose_nothing(store: FleetStore, home: Home
 
 
 async def test_a_second_aclose_waits_for_the_commits_of_the_first(
-    store: FleetStore, home: Home, monkeypatch: pytest.MonkeyPatch
+    store: FleetStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And for what waited behind them: no thread and no call is left when it returns."""
+    """And for the calls behind them: no call is left when it returns, and soon no thread."""
+    threads = set(threading.enumerate())
     gate = Gate()
-    home.gate_before_write(monkeypatch, gate)
+    storage.gate_before_write(monkeypatch, gate)
     found: list[list[str]] = []
 
     async def close() -> None:
         await store.aclose()
-        found.append([handle.pet_name for handle in loads(home.read() or b"").pets])
+        found.append([handle.pet_name for handle in loads(storage.read() or b"").pets])
 
     async with anyio.create_task_group() as group:
         group.start_soon(store.add, "user", pet("mira"))
         await anyio.to_thread.run_sync(gate.reached.wait)
         group.start_soon(store.add, "user", pet("nova"))
-        await anyio.to_thread.run_sync(wait_until, lambda: store._group_commit._queues["user"].waiting)
+        await until(partial(waits_for, store, 1))
         group.start_soon(close)
         group.start_soon(close)
         await anyio.wait_all_tasks_blocked()
         gate.open()
     assert found == [["mira", "nova"]] * 2
-    assert store._group_commit.workers.idle == store._group_commit.peeks.idle == 0
+    wait_until(lambda: not new_threads(threads))

@@ -1,4 +1,4 @@
-"""Calls on a user whom others keep: each waits for its turn, until its own deadline."""
+"""Calls while another writer has the user's lock: each waits for its turn, until its own deadline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from petfleet import FleetStore, LockTimeoutError
 from petfleet._commit.pool import Pool
 from petfleet._util import runtime
 from tests.conftest import pet, until
-from tests.support.backends import Home
+from tests.support.backends import Storage
 from tests.support.children import names
 from tests.support.deadlines import SHORT, time_is_up_when
 from tests.support.points import waits_for
@@ -20,9 +20,9 @@ from tests.support.points import waits_for
 pytestmark = pytest.mark.anyio
 
 
-async def test_lock_timeout_of_zero_tries_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call whose try is refused fails then and there: nothing waits for the turn, or tries again later."""
-    store = home.store(lock_timeout=0)
+async def test_lock_timeout_of_zero_tries_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused call fails at once: nothing waits for the turn, or tries again later."""
+    store = storage.store(lock_timeout=0)
     await store.add("user", pet("first"))
 
     def never(*_: object) -> None:
@@ -30,14 +30,14 @@ async def test_lock_timeout_of_zero_tries_once(home: Home, monkeypatch: pytest.M
 
     monkeypatch.setattr(Pool, "release_slot", never)
     monkeypatch.setattr(runtime.Timers, "call_later", never)
-    with home.busy(), pytest.raises(LockTimeoutError):
+    with storage.busy(), pytest.raises(LockTimeoutError):
         await store.add("user", pet("second"))
     assert names(await store.load("user")) == ["first"]
 
 
-async def test_each_of_many_calls_that_try_once_gets_an_error_of_its_own(home: Home) -> None:
+async def test_each_of_many_calls_that_try_once_gets_an_error_of_its_own(storage: Storage) -> None:
     """Calls that share a refusal do not share the exception object."""
-    store = home.store(lock_timeout=0)
+    store = storage.store(lock_timeout=0)
     await store.add("user", pet("first"))
     errors: list[LockTimeoutError] = []
 
@@ -46,7 +46,7 @@ async def test_each_of_many_calls_that_try_once_gets_an_error_of_its_own(home: H
             await store.add("user", pet(str(number)))
         errors.append(caught.value)
 
-    with home.busy():
+    with storage.busy():
         async with anyio.create_task_group() as tasks:
             for number in range(20):
                 tasks.start_soon(add, number)
@@ -54,9 +54,9 @@ async def test_each_of_many_calls_that_try_once_gets_an_error_of_its_own(home: H
     assert names(await store.add("user", pet("last"))) == ["first", "last"]
 
 
-async def test_a_call_that_tries_once_has_a_try_of_its_own(home: Home) -> None:
+async def test_a_call_that_tries_once_has_a_try_of_its_own(storage: Storage) -> None:
     """Made while the try of another is being refused, it does not fail by that one."""
-    store = home.store(lock_timeout=0)
+    store = storage.store(lock_timeout=0)
     await store.add("user", pet("first"))
     results: list[list[str]] = []
 
@@ -67,9 +67,9 @@ async def test_a_call_that_tries_once_has_a_try_of_its_own(home: Home) -> None:
     async def tried() -> None:
         results.append(names(await store.add("user", pet("tried"))))
 
-    with home.held("refused") as held:
+    with storage.held("refused") as held:
         async with anyio.create_task_group() as tasks:
-            with home.busy():
+            with storage.busy():
                 tasks.start_soon(refused)
                 held.admit()
                 await until(held.reached)
@@ -79,49 +79,49 @@ async def test_a_call_that_tries_once_has_a_try_of_its_own(home: Home) -> None:
     assert results == [["first", "tried"]]
 
 
-async def test_what_others_did_before_is_no_refusal(home: Home) -> None:
-    """A call that tries once fails if others are at the user now, and not because they were since the last look."""
-    store, other = home.store(lock_timeout=0), home.store()
+async def test_what_others_did_before_is_no_refusal(storage: Storage) -> None:
+    """A call that tries once fails if another writer has the turn now, not if one had it since the last commit."""
+    store, other = storage.store(lock_timeout=0), storage.store()
     await store.add("user", pet("first"))
     await other.add("user", pet("second"))
     assert names(await store.add("user", pet("third"))) == ["first", "second", "third"]
     assert store.statistics().lock_waits == 0
 
 
-async def test_a_call_whose_time_ran_out_never_happens(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_whose_time_ran_out_never_happens(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its LockTimeoutError a call is forgotten, and so are the user and the thread."""
-    store = home.store(lock_timeout=SHORT)
+    store = storage.store(lock_timeout=SHORT)
     time_is_up_when(monkeypatch, lambda: store.statistics().lock_waits)
-    await home.store().add("user", pet("first"))
-    with home.busy(), pytest.raises(LockTimeoutError) as error:
+    await storage.store().add("user", pet("first"))
+    with storage.busy(), pytest.raises(LockTimeoutError) as error:
         await store.add("user", pet("second"))
-    assert error.value.path == home.contended()
+    assert error.value.path == storage.contended()
     await until(lambda: not store._group_commit._queues)
-    assert names(await home.store().load("user")) == ["first"]
+    assert names(await storage.store().load("user")) == ["first"]
     assert store.statistics().lock_waits == 1
     assert store.statistics().lock_wait_seconds > 0
 
 
 async def test_a_call_fails_by_its_own_deadline_while_others_still_wait(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That another call may wait longer for the same user keeps no call from its LockTimeoutError."""
-    store = home.store(lock_timeout=3600)
+    store = storage.store(lock_timeout=3600)
     await store.add("user", pet("first"))
-    with home.busy():
+    with storage.busy():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.add, "user", pet("patient"))
             await until(lambda: store.statistics().lock_waits == 1)
             monkeypatch.setattr(store._group_commit, "_lock_timeout", SHORT)  # its deadline is as if it were older
-            with anyio.fail_after(10), pytest.raises(LockTimeoutError):
+            with anyio.fail_after(60), pytest.raises(LockTimeoutError):
                 await store.add("user", pet("hasty"))
             tasks.cancel_scope.cancel()
-    assert names(await home.store().load("user")) == ["first"]
+    assert names(await storage.store().load("user")) == ["first"]
 
 
-async def test_calls_go_on_when_others_let_them(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waited long enough hears of it, who waits on is served, in order, and peek answers meanwhile."""
-    hasty, patient = home.store(lock_timeout=SHORT), home.store()
+async def test_calls_go_on_when_others_let_them(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call past its deadline fails, the others are served in order, and peek answers meanwhile."""
+    hasty, patient = storage.store(lock_timeout=SHORT), storage.store()
     before = await patient.add("user", pet("first"))
     time_is_up_when(monkeypatch, lambda: hasty.statistics().lock_waits)
     results: list[list[str]] = []
@@ -130,7 +130,7 @@ async def test_calls_go_on_when_others_let_them(home: Home, monkeypatch: pytest.
         results.append(names(await patient.add("user", pet(name))))
 
     async with anyio.create_task_group() as tasks:
-        with home.busy():
+        with storage.busy():
             for number, name in enumerate("abc", 1):
                 tasks.start_soon(add, name)
                 await until(partial(is_refused, patient, number))
@@ -138,7 +138,7 @@ async def test_calls_go_on_when_others_let_them(home: Home, monkeypatch: pytest.
                 await hasty.add("user", pet("hasty"))
             assert await hasty.peek("user") == before
     assert sorted(results) == [["first", *"abc"[:number]] for number in range(1, 4)]
-    assert names(await home.store().load("user")) == ["first", *"abc"]
+    assert names(await storage.store().load("user")) == ["first", *"abc"]
     assert patient.statistics().lock_waits == 1
 
 

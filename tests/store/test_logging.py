@@ -1,4 +1,4 @@
-"""What the logger `petfleet` says while all is well: commits, to whoever debugs."""
+"""What petfleet logs while all is well: commits, at level DEBUG."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ import pytest
 
 from petfleet import FleetStore
 from tests.conftest import pet
-from tests.support.backends import Home
-
-
-def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, str]]:
-    """What was logged: by whom, how important, and what."""
-    return [entry for entry in caplog.record_tuples if entry[0].startswith("petfleet")]
+from tests.support.backends import Storage
+from tests.support.logs import petfleet_records
 
 
 async def test_a_commit_is_logged_for_debugging(
-    store: FleetStore, home: Home, caplog: pytest.LogCaptureFixture
+    store: FleetStore, storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One line a commit: which fleet, how many calls, and whether it was written."""
     caplog.set_level(logging.DEBUG, "petfleet")
     await store.add("user", pet("mira"))
     await store.load("user")
     await store.delete("user")
-    assert said(caplog) == [
-        ("petfleet", logging.DEBUG, f"{home.where()}: a write for 1 calls"),
-        ("petfleet", logging.DEBUG, f"{home.where()}: no write for 1 calls"),
-        ("petfleet", logging.DEBUG, f"{home.where()}: a write for 1 calls"),
+    assert petfleet_records(caplog) == [
+        ("petfleet", logging.DEBUG, f"{storage.where()}: a write for 1 calls"),
+        ("petfleet", logging.DEBUG, f"{storage.where()}: no write for 1 calls"),
+        ("petfleet", logging.DEBUG, f"{storage.where()}: a write for 1 calls"),
     ]
 
 
@@ -47,10 +43,10 @@ async def test_what_nobody_asked_for_is_not_even_made_up(
 
 
 async def test_good_calls_are_silent(store: FleetStore, caplog: pytest.LogCaptureFixture) -> None:
-    """Without debugging nothing is said that nobody asked for."""
+    """Without DEBUG, successful calls log nothing."""
     caplog.set_level(logging.INFO)
     await store.add("user", pet("mira"))
     await store.touch("user")
     await store.peek("user")
     await store.delete("user")
-    assert said(caplog) == []
+    assert petfleet_records(caplog) == []

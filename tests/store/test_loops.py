@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -16,37 +14,14 @@ import trio
 from anyio.abc import TaskStatus
 
 from petfleet import FleetStore, PetFleet, PetNotInFleetError
-from petfleet._commit import group_commit
 from tests.conftest import pet
-from tests.support.backends import Home
+from tests.support.backends import Storage
 from tests.support.gate import Gate
+from tests.support.loops import ASYNCIO, LOOP_IDS, LOOPS, TRIO, UVLOOP, Loop, run
+from tests.support.points import HeldCall
 
-Loop = tuple[str, dict[str, Any]]
-ASYNCIO: Loop = ("asyncio", {"use_uvloop": False})
-UVLOOP: Loop = ("asyncio", {"use_uvloop": True})
-TRIO: Loop = ("trio", {})
 PAIRS = [(ASYNCIO, ASYNCIO), (ASYNCIO, TRIO), (TRIO, TRIO), (UVLOOP, TRIO), (UVLOOP, ASYNCIO)]
 PAIR_IDS = ["asyncio+asyncio", "asyncio+trio", "trio+trio", "uvloop+trio", "uvloop+asyncio"]
-LOOPS = [ASYNCIO, UVLOOP, TRIO]
-LOOP_IDS = ["asyncio", "uvloop", "trio"]
-
-
-def run(loop: Loop, main: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
-    """Run an async function in an event loop of its own."""
-    backend, options = loop
-    return anyio.run(main, *arguments, backend=backend, backend_options=options)
-
-
-@contextmanager
-def held_before_they_are_taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """A gate in front of the taking of calls: they wait together as long as it is closed."""
-    gate = Gate()
-    with monkeypatch.context() as patch:
-        patch.setattr(group_commit.GroupCommit, "_take", gate.before(group_commit.GroupCommit._take))
-        try:
-            yield gate
-        finally:
-            gate.open()
 
 
 async def add_many(store: FleetStore, prefix: str, waiting: Callable[[], object]) -> list[PetFleet]:
@@ -65,18 +40,16 @@ async def add_many(store: FleetStore, prefix: str, waiting: Callable[[], object]
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids=PAIR_IDS)
-def test_two_loops_share_a_store_and_a_commit(
-    store: FleetStore, one: Loop, other: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_loops_share_a_store_and_a_commit(store: FleetStore, one: Loop, other: Loop) -> None:
     """Calls of two event loops in two threads are carried by one commit, and each loop's tasks are woken."""
     both = threading.Semaphore(0)
-    with ThreadPoolExecutor(2) as threads, held_before_they_are_taken(monkeypatch) as gate:
+    with ThreadPoolExecutor(2) as threads, HeldCall("enqueued") as held:
         first = threads.submit(run, one, add_many, store, "one", both.release)
         second = threads.submit(run, other, add_many, store, "other", both.release)
-        assert both.acquire(timeout=30)
-        assert both.acquire(timeout=30)
-        gate.open()
-        fleets = first.result(30) + second.result(30)
+        assert both.acquire(timeout=60)
+        assert both.acquire(timeout=60)
+        held.open()
+        fleets = first.result(60) + second.result(60)
     assert store.statistics().largest_batch == 20
     assert sorted(len(fleet.pets) for fleet in fleets) == list(range(1, 21))
     names = {handle.pet_name for handle in run(one, store.load, "user").pets}
@@ -99,7 +72,7 @@ async def every_call(store: FleetStore) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS, ids=LOOP_IDS)
 def test_every_call_works_on_every_loop(store: FleetStore, loop: Loop) -> None:
-    """uvloop's event loop included, which really is the one that runs."""
+    """This includes uvloop, and the test checks that it is the loop that runs."""
     modules = []
 
     async def main() -> None:
@@ -111,11 +84,11 @@ def test_every_call_works_on_every_loop(store: FleetStore, loop: Loop) -> None:
     assert modules == {"asyncio": ["asyncio"], "uvloop": ["uvloop"], "trio": []}[LOOP_IDS[LOOPS.index(loop)]]
 
 
-def test_loops_one_after_another_share_a_store(home: Home) -> None:
+def test_loops_one_after_another_share_a_store(storage: Storage) -> None:
     """A store belongs to no event loop: neither the one in which it was made nor the first one that used it."""
 
     async def make() -> FleetStore:
-        return home.store()
+        return storage.store()
 
     made = run(TRIO, make)
     for loop in LOOPS * 2:
@@ -125,12 +98,11 @@ def test_loops_one_after_another_share_a_store(home: Home) -> None:
 @pytest.mark.parametrize("loop", LOOPS, ids=LOOP_IDS)
 @pytest.mark.parametrize("closing", LOOPS, ids=[f"{name} closes" for name in LOOP_IDS])
 def test_a_loop_that_closes_does_not_disturb_another(
-    store: FleetStore, home: Home, closing: Loop, loop: Loop, monkeypatch: pytest.MonkeyPatch
+    store: FleetStore, storage: Storage, closing: Loop, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its call was taken together with the other loop's: both are carried out, and the other loop's task is woken."""
-    before, taken = Gate(), Gate()
-    monkeypatch.setattr(group_commit.GroupCommit, "_take", before.before(group_commit.GroupCommit._take))
-    home.gate_before_write(monkeypatch, taken)
+    before, taken = HeldCall("enqueued"), Gate()
+    storage.gate_before_write(monkeypatch, taken)
     other_waits = threading.Event()
 
     async def close_too_early() -> None:
@@ -152,32 +124,30 @@ def test_a_loop_that_closes_does_not_disturb_another(
             other_waits.set()
         return fleets[0]
 
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(2) as threads, before:
         try:
             closed = threads.submit(run, closing, close_too_early)
-            assert before.reached.wait(30)  # so the closing loop's call is the first of the batch
+            before.reach()  # so the closing loop's call is the first of the batch
             stays = threads.submit(run, loop, stay)
-            closed.result(30)
+            closed.result(60)
             assert not stays.done()
         finally:
             before.open()
             taken.open()
-        assert stays.result(30).pets == (pet("left behind"), pet("mira"))
+        assert stays.result(60).pets == (pet("left behind"), pet("mira"))
     assert store.statistics().largest_batch == 2
     assert run(loop, store.load, "user").pets == (pet("left behind"), pet("mira"))
 
 
 @pytest.mark.parametrize("loop", LOOPS, ids=LOOP_IDS)
-def test_a_loop_that_closes_before_its_call_is_taken_leaves_nothing(
-    store: FleetStore, loop: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loop_that_closes_before_its_call_is_taken_leaves_nothing(store: FleetStore, loop: Loop) -> None:
     """Its call never happens, and those of the next loop do."""
-    with held_before_they_are_taken(monkeypatch) as gate:
+    with HeldCall("enqueued") as held:
 
         async def close_too_early() -> None:
             async with anyio.create_task_group() as group:
                 group.start_soon(store.add, "user", pet("left behind"))
-                await anyio.to_thread.run_sync(gate.reached.wait)
+                await anyio.to_thread.run_sync(held.reach)
                 group.cancel_scope.cancel()
 
         run(loop, close_too_early)
@@ -185,7 +155,7 @@ def test_a_loop_that_closes_before_its_call_is_taken_leaves_nothing(
 
 
 def test_trio_as_a_guest_of_asyncio_is_not_taken_for_asyncio(store: FleetStore) -> None:
-    """Its tasks run in callbacks of asyncio's loop, and are woken by trio."""
+    """Its tasks run in callbacks of asyncio's loop, and trio wakes them."""
 
     async def host() -> PetFleet:
         done: asyncio.Future[PetFleet] = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""What the earlier synchronous program promised, and what it left, wherever that is now."""
+"""What the earlier synchronous program promised, and the files that it wrote, on every backend."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from petfleet import (
     shared_memory_key,
 )
 from tests.conftest import pet
-from tests.support.backends import Home
+from tests.support.backends import Storage
 
 _LINES = (Path(__file__).parent.parent / "data" / "written_by_original.jsonl").read_bytes().splitlines()
 SAMPLES: list[dict[str, Any]] = [json.loads(line) for line in _LINES]
@@ -31,9 +31,9 @@ def meant(sample: dict[str, Any]) -> PetFleet:
     return PetFleet(fleet["user_id"], [PetHandle(**fields) for fields in fleet["pets"]], fleet["active_pet"])
 
 
-def put(home: Home, sample: dict[str, Any]) -> None:
-    """Put the file where the old program kept it, without a lock file."""
-    home.write_long_ago(sample["toml"].encode(), sample["user_id"])
+def put(storage: Storage, sample: dict[str, Any]) -> None:
+    """Put the file where the old program put it, without a lock file."""
+    storage.write_long_ago(sample["toml"].encode(), sample["user_id"])
 
 
 def fields_of(handle: PetHandle) -> dict[str, Any]:
@@ -50,24 +50,24 @@ def fields_of(handle: PetHandle) -> dict[str, Any]:
 
 
 async def test_a_missing_fleet_loads_empty(store: FleetStore) -> None:
-    """Nobody needs to create a fleet before asking for it."""
+    """A fleet need not be created before it is loaded."""
     fleet = await store.load("user-alpha")
     assert (fleet.user_id, fleet.pets, fleet.active_pet) == ("user-alpha", (), None)
 
 
-async def test_the_first_add_persists_and_becomes_active(store: FleetStore, home: Home) -> None:
+async def test_the_first_add_persists_and_becomes_active(store: FleetStore, storage: Storage) -> None:
     """Another store finds the pet, and finds it active."""
     await store.add("user-alpha", pet("mira"))
-    fleet = await home.store().load("user-alpha")
+    fleet = await storage.store().load("user-alpha")
     assert (fleet.pets, fleet.active_pet) == ((pet("mira"),), "mira")
 
 
-async def test_switch_persists(store: FleetStore, home: Home) -> None:
+async def test_switch_persists(store: FleetStore, storage: Storage) -> None:
     """Another store finds the pet active that was switched to."""
     await store.add("user-alpha", pet("mira"))
     await store.add("user-alpha", pet("nova"))
     await store.switch("user-alpha", "nova")
-    assert (await home.store().load("user-alpha")).active_pet == "nova"
+    assert (await storage.store().load("user-alpha")).active_pet == "nova"
 
 
 async def test_switch_to_an_absent_pet_fails(store: FleetStore) -> None:
@@ -103,40 +103,42 @@ def test_the_samples_are_there() -> None:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample["name"])
-async def test_its_files_load_as_their_values(store: FleetStore, home: Home, sample: dict[str, Any]) -> None:
-    """Each file, also one without pets, means what the old program meant, and is not touched by being read."""
-    put(home, sample)
+async def test_its_files_load_as_their_values(store: FleetStore, storage: Storage, sample: dict[str, Any]) -> None:
+    """Each file, also one without pets, loads as the old program meant it, and reading does not change it."""
+    put(storage, sample)
     assert await store.peek(sample["user_id"]) == meant(sample)
     assert await store.load(sample["user_id"]) == meant(sample)
-    assert home.read(sample["user_id"]) == sample["toml"].encode()
+    assert storage.read(sample["user_id"]) == sample["toml"].encode()
 
 
 @pytest.mark.parametrize(
     "sample", [sample for sample in SAMPLES if sample["fleet"]["pets"]], ids=lambda sample: sample["name"]
 )
-async def test_its_files_survive_the_touch_of_one_pet(store: FleetStore, home: Home, sample: dict[str, Any]) -> None:
+async def test_its_files_survive_the_touch_of_one_pet(
+    store: FleetStore, storage: Storage, sample: dict[str, Any]
+) -> None:
     """Everything but that pet's last_active is as before; of pets that share a name the first is meant."""
-    put(home, sample)
+    put(storage, sample)
     before = meant(sample)
     name = before.pets[len(before.pets) // 2].pet_name
     touched = [handle.pet_name for handle in before.pets].index(name)
     expected = [fields_of(handle) for handle in before.pets]
     expected[touched]["last_active"] = 1_888_888_888
     after = await store.touch(sample["user_id"], name, last_active=1_888_888_888)
-    written = tomllib.loads((home.read(sample["user_id"]) or b"").decode())
+    written = tomllib.loads((storage.read(sample["user_id"]) or b"").decode())
     assert written.pop("pets") == expected
     assert written.pop("user_id") == before.user_id
     assert written.pop("active_pet", None) == before.active_pet
     assert written == {}
     assert [fields_of(handle) for handle in after.pets] == expected
-    assert await home.store().load(sample["user_id"]) == after
+    assert await storage.store().load(sample["user_id"]) == after
 
 
-async def test_its_users_live_side_by_side(store: FleetStore, home: Home) -> None:
+async def test_its_users_live_side_by_side(store: FleetStore, storage: Storage) -> None:
     """A root full of its files is a store, and each user gets the own fleet."""
     for sample in SAMPLES:
-        put(home, sample)
+        put(storage, sample)
     ids = {sample["user_id"] for sample in SAMPLES}
-    assert {user_id async for user_id in store.users()} == {one for one in ids if not set(one) & set(home.renamed)}
+    assert {user_id async for user_id in store.users()} == {one for one in ids if not set(one) & set(storage.renamed)}
     for sample in SAMPLES:
         assert await store.load(sample["user_id"]) == meant(sample)

@@ -12,17 +12,12 @@ import pytest
 
 from petfleet import FleetStore, PetFleet, dumps
 from tests.conftest import pet
-from tests.support.backends import Home
+from tests.support.backends import Storage, version_and_bytes
 
 COLOUR: ContextVar[str] = ContextVar("colour", default="none")
 
 
-def stands(home: Home) -> tuple[object, bytes | None]:
-    """Which write of the user's fleet stands there, and what it is."""
-    return home.version(), home.read()
-
-
-async def test_update_applies_a_function_to_the_stored_fleet(store: FleetStore, home: Home) -> None:
+async def test_update_applies_a_function_to_the_stored_fleet(store: FleetStore, storage: Storage) -> None:
     """What the function makes of the fleet is returned and on disk."""
     before = await store.add("user", pet("mira"))
     seen: list[PetFleet] = []
@@ -34,7 +29,7 @@ async def test_update_applies_a_function_to_the_stored_fleet(store: FleetStore, 
     after = await store.update("user", change)
     assert seen == [before]
     assert after == PetFleet("user", [pet("nova")], "nova")
-    assert home.read() == dumps(after).encode()
+    assert storage.read() == dumps(after).encode()
 
 
 async def test_update_starts_from_an_empty_fleet(store: FleetStore) -> None:
@@ -49,23 +44,23 @@ async def test_update_starts_from_an_empty_fleet(store: FleetStore) -> None:
     ids=["the same fleet", "an equal fleet"],
 )
 async def test_an_update_to_an_equal_fleet_writes_nothing(
-    store: FleetStore, home: Home, change: Callable[[PetFleet], PetFleet]
+    store: FleetStore, storage: Storage, change: Callable[[PetFleet], PetFleet]
 ) -> None:
     """The file is neither replaced nor written to, and no other file appears."""
     fleet = await store.add("user", pet("mira"))
-    before = stands(home)
+    before = version_and_bytes(storage)
     assert await store.update("user", change) == fleet
-    assert stands(home) == before
-    assert home.is_settled()
+    assert version_and_bytes(storage) == before
+    assert storage.is_settled()
 
 
-async def test_an_update_to_an_equal_fleet_keeps_a_foreign_layout(store: FleetStore, home: Home) -> None:
-    """A file that means the same is left as its author wrote it."""
-    home.write(b"pets = [ ]  # none\nuser_id = 'user'\n")
-    before = stands(home)
+async def test_an_update_to_an_equal_fleet_keeps_a_foreign_layout(store: FleetStore, storage: Storage) -> None:
+    """A file that holds the same fleet in another layout stays as it is."""
+    storage.write(b"pets = [ ]  # none\nuser_id = 'user'\n")
+    before = version_and_bytes(storage)
     await store.update("user", lambda fleet: PetFleet("user"))
-    assert stands(home) == before
-    assert home.is_settled()
+    assert version_and_bytes(storage) == before
+    assert storage.is_settled()
 
 
 async def test_an_update_that_only_python_calls_equal_is_written(store: FleetStore) -> None:
@@ -75,25 +70,27 @@ async def test_an_update_that_only_python_calls_equal_is_written(store: FleetSto
     assert (await store.load("user")).extra["mood"] is True
 
 
-async def test_an_update_to_an_empty_fleet_where_there_was_none_leaves_nothing(store: FleetStore, home: Home) -> None:
+async def test_an_update_to_an_empty_fleet_where_there_was_none_leaves_nothing(
+    store: FleetStore, storage: Storage
+) -> None:
     """No file, no lock file and no directory of the user."""
-    home.make()
+    storage.make()
     assert await store.update("user", lambda fleet: fleet) == PetFleet("user")
     assert await store.update("user", lambda fleet: PetFleet(fleet.user_id)) == PetFleet("user")
-    assert home.is_empty()
+    assert storage.is_empty()
 
 
-async def test_an_update_that_only_adds_unknown_keys_makes_a_fleet(store: FleetStore, home: Home) -> None:
-    """A fleet without pets that says more than the empty one is kept."""
+async def test_an_update_that_only_adds_unknown_keys_makes_a_fleet(store: FleetStore, storage: Storage) -> None:
+    """A fleet without pets, but with unknown keys, is stored."""
     await store.update("user", lambda fleet: PetFleet("user", extra={"mood": "calm"}))
-    assert home.read() == b'user_id = "user"\nmood = "calm"\npets = []\n'
+    assert storage.read() == b'user_id = "user"\nmood = "calm"\npets = []\n'
 
 
-async def test_an_update_may_empty_a_fleet(store: FleetStore, home: Home) -> None:
+async def test_an_update_may_empty_a_fleet(store: FleetStore, storage: Storage) -> None:
     """An empty fleet in the place of another is written: update does not delete."""
     await store.add("user", pet("mira"))
     await store.update("user", lambda fleet: PetFleet("user"))
-    assert home.read() == b'user_id = "user"\npets = []\n'
+    assert storage.read() == b'user_id = "user"\npets = []\n'
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["a fleet", "no fleet"])
@@ -108,25 +105,25 @@ async def test_an_update_may_empty_a_fleet(store: FleetStore, home: Home) -> Non
     ids=["None", "a dict", "a handle", "another user's"],
 )
 async def test_an_update_must_return_a_fleet_of_the_user(
-    store: FleetStore, home: Home, there: bool, result: Any, error: type[Exception], message: str
+    store: FleetStore, storage: Storage, there: bool, result: Any, error: type[Exception], message: str
 ) -> None:
     """Anything else is refused, and nothing has changed."""
-    home.make()
+    storage.make()
     if there:
         await store.add("user", pet("mira"))
-    before = stands(home) if there else None
+    before = version_and_bytes(storage) if there else None
     with pytest.raises(error) as caught:
         await store.update("user", lambda fleet: result)
     assert type(caught.value) is error
     assert str(caught.value) == message
     if there:
-        assert stands(home) == before
-        assert home.is_settled()
+        assert version_and_bytes(storage) == before
+        assert storage.is_settled()
     else:
-        assert home.is_empty()
+        assert storage.is_empty()
 
 
-async def test_an_async_def_is_refused_and_closed(store: FleetStore, home: Home) -> None:
+async def test_an_async_def_is_refused_and_closed(store: FleetStore, storage: Storage) -> None:
     """The error says what went wrong, and Python does not warn of a coroutine that was never awaited."""
     made = []
 
@@ -157,22 +154,22 @@ async def test_another_awaitable_gets_the_same_hint(store: FleetStore) -> None:
         await store.update("user", lambda fleet: later)
 
 
-async def test_a_fleet_that_cannot_be_stored_is_refused(store: FleetStore, home: Home) -> None:
-    """A result whose text would be too large for a file fails, and the old fleet stands."""
+async def test_a_fleet_that_cannot_be_stored_is_refused(store: FleetStore, storage: Storage) -> None:
+    """A result whose text is too large for a file fails, and the old fleet stays."""
     fleet = await store.add("user", pet("mira"))
     with pytest.raises(
         ValueError, match=r"^the fleet of user user cannot be stored: \d+ bytes of TOML, 16777216 are allowed$"
     ):
         await store.update("user", lambda fleet: fleet.with_pet(pet("nova", role="x" * 2**24)))
-    assert home.read() == dumps(fleet).encode()
+    assert storage.read() == dumps(fleet).encode()
 
 
 class Quit(KeyboardInterrupt):
-    """What a change must not be able to do to a worker thread."""
+    """An interrupt, which must not end a worker thread."""
 
 
 class Leave(SystemExit):
-    """As above."""
+    """An exit, which must not end one either."""
 
 
 class UnlikeError(Exception):
@@ -185,21 +182,26 @@ class UnlikeError(Exception):
 @pytest.mark.parametrize(
     "error", [LookupError("why"), UnlikeError(1, 2), Quit(), Leave(3)], ids=lambda e: type(e).__name__
 )
-async def test_what_a_change_raises_reaches_its_caller(home: Home, error: BaseException) -> None:
-    """It is the very same object, nothing has changed, and the one worker thread goes on working."""
-    store = home.store(threads=1)
+async def test_what_a_change_raises_reaches_its_caller(storage: Storage, error: BaseException) -> None:
+    """It is the very same object, nothing has changed, and the one worker thread goes on."""
+    store = storage.store(threads=1)
     fleet = await store.add("user", pet("mira"))
-    worker = [thread for thread in threading.enumerate() if thread.name == "petfleet"][-1]
+    workers: list[threading.Thread] = []
 
     def change(fleet: PetFleet) -> PetFleet:
+        workers.append(threading.current_thread())
         raise error
+
+    def note(fleet: PetFleet) -> PetFleet:
+        workers.append(threading.current_thread())
+        return fleet
 
     with pytest.raises(type(error)) as caught:
         await store.update("user", change)
     assert caught.value is error
-    assert worker.is_alive()
-    assert await store.load("user") == fleet
-    assert home.read() == dumps(fleet).encode()
+    assert await store.update("user", note) == fleet
+    assert workers[0] is workers[1]
+    assert storage.read() == dumps(fleet).encode()
 
 
 async def test_stop_iteration_arrives_as_runtime_error(store: FleetStore) -> None:
@@ -213,21 +215,21 @@ async def test_stop_iteration_arrives_as_runtime_error(store: FleetStore) -> Non
     assert type(caught.value.__cause__) is StopIteration
 
 
-async def test_a_change_that_fails_first_leaves_nothing(store: FleetStore, home: Home) -> None:
+async def test_a_change_that_fails_first_leaves_nothing(store: FleetStore, storage: Storage) -> None:
     """Where there was no fleet, a failing change leaves no trace of the user."""
-    home.make()
+    storage.make()
 
     def change(fleet: PetFleet) -> PetFleet:
         raise LookupError
 
     with pytest.raises(LookupError):
         await store.update("user", change)
-    assert home.is_empty()
+    assert storage.is_empty()
 
 
-async def test_a_change_neither_sees_nor_sets_context_variables(home: Home) -> None:
+async def test_a_change_neither_sees_nor_sets_context_variables(storage: Storage) -> None:
     """Not the caller's, nor those that an earlier change set in the same thread."""
-    store = home.store(threads=1)
+    store = storage.store(threads=1)
     COLOUR.set("the caller's")
     seen = []
 
@@ -255,9 +257,9 @@ async def test_a_change_runs_in_a_worker_thread(store: FleetStore) -> None:
 
 
 @pytest.mark.parametrize("change", [None, PetFleet("user"), "with_pet"], ids=["None", "a fleet", "a name"])
-async def test_a_change_must_be_a_function(store: FleetStore, home: Home, change: Any) -> None:
+async def test_a_change_must_be_a_function(store: FleetStore, storage: Storage, change: Any) -> None:
     """Anything else is refused before anything is touched."""
     message = rf"^change must be a function from PetFleet to PetFleet, not {type(change).__name__}$"
     with pytest.raises(TypeError, match=message):
         await store.update("user", change)
-    assert home.is_untouched()
+    assert storage.is_untouched()

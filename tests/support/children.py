@@ -22,8 +22,8 @@ import trio
 import trio.testing
 
 from petfleet import FleetStore, PetFleet, PetHandle
-from tests.support.backends import home_at
-from tests.support.points import Held
+from tests.support.backends import storage_at
+from tests.support.points import HeldCall
 
 CHANGES: Final = ("one", "two")  # the pets that a child adds in one batch
 SECONDS: Final = 60  # what a child gets at most
@@ -58,6 +58,28 @@ def python(*arguments: object) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def child(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run Python with these arguments, and go on when it has printed "ready"; it is reaped whatever happens."""
+    with python(*arguments) as process:
+        first = hear(process)
+        assert first == "ready", (first, process.communicate(timeout=SECONDS))
+        yield process
+
+
+def tell(process: subprocess.Popen[str], line: str = "go") -> None:
+    """Send a line to a child process."""
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+
+
+def hear(process: subprocess.Popen[str]) -> str:
+    """Return the next line of a child process."""
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
 
 
 def in_fork(function: Callable[[], object]) -> int:
@@ -109,15 +131,15 @@ async def _enqueue(store: FleetStore) -> list[asyncio.Task[PetFleet]]:
     return tasks
 
 
-def _end_by_closing_the_loop(store: FleetStore, held: Held) -> None:
+def _end_by_closing_the_loop(store: FleetStore, held: HeldCall) -> None:
     loop = asyncio.new_event_loop()
     for task in loop.run_until_complete(_enqueue(store)):
-        task._log_destroy_pending = False  # type: ignore[attr-defined] # or asyncio tells of it, and rightly
+        task._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio would rightly warn of it
     held.reach()
     loop.close()
 
 
-def _end_with_asyncio_run(store: FleetStore, held: Held) -> None:
+def _end_with_asyncio_run(store: FleetStore, held: HeldCall) -> None:
     async def main() -> None:
         await _enqueue(store)
         held.reach()
@@ -125,7 +147,7 @@ def _end_with_asyncio_run(store: FleetStore, held: Held) -> None:
     asyncio.run(main())  # cancels the tasks
 
 
-def _end_with_trio_run(store: FleetStore, held: Held) -> None:
+def _end_with_trio_run(store: FleetStore, held: HeldCall) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             for name in CHANGES:
@@ -137,7 +159,7 @@ def _end_with_trio_run(store: FleetStore, held: Held) -> None:
     trio.run(main)
 
 
-def _end_beside_a_running_loop(store: FleetStore, held: Held) -> None:
+def _end_beside_a_running_loop(store: FleetStore, held: HeldCall) -> None:
     enqueued = threading.Event()
 
     async def forever() -> None:
@@ -161,16 +183,16 @@ ENDS: Final = {
 
 def end(how: str, point: str, argument: str) -> None:
     """Hold two calls at a point, end the event loop there in one of ``ENDS``, and let go once the exit has begun."""
-    home = home_at(argument)
-    held = home.held(point).__enter__()
+    storage = storage_at(argument)
+    held = storage.held(point).__enter__()
     atexit.register(held.open)  # called before the store's own, which has to wait for the commit
-    ENDS[how](home.store(lock_timeout=3600), held)
+    ENDS[how](storage.store(lock_timeout=3600), held)
 
 
 def fork(how: str, point: str, root: str) -> None:
     """Fork while two calls are held at a point, and do what the lines on stdin say; the child reads them first."""
     commands = os.fdopen(os.dup(0))  # multiprocessing gives its children another stdin
-    store = FleetStore(root)
+    store = FleetStore(root, lock_timeout=3600)
     asyncio.run(store.load("other"))  # its threads are there before the fork
     loop = asyncio.new_event_loop()
 
@@ -183,7 +205,7 @@ def fork(how: str, point: str, root: str) -> None:
         if commands.readline() == "add\n":
             print(json.dumps(names(asyncio.run(store.add("user", _pet("child"))))), flush=True)
 
-    with Held(point) as held:
+    with HeldCall(point) as held:
         tasks = loop.run_until_complete(_enqueue(store))
         held.reach()
         if how == "os.fork":

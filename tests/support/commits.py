@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from petfleet import PetFleet
+from petfleet import PetFleet, loads
 from petfleet._backends.files.lock import UserLock
 from petfleet._backends.protocol import Backend, OvertakenError
 from petfleet._commit.change import Change, Kind, carry_out
@@ -67,11 +67,18 @@ def delete(stored: PetFleet | None) -> PetFleet | None:
 
 
 def names(path: Path) -> set[str]:
+    """Return the names of all that is in the directory of a fleet file."""
     return set(os.listdir(path.parent))
 
 
 def marker(path: Path) -> str:
+    """Return what the lock file beside a fleet file says: clean or writing."""
     return path.with_name("fleet.toml.lock").read_bytes()[1:].decode().split()[1]
+
+
+def stored(path: Path) -> list[str]:
+    """Return the names of the pets in a fleet file."""
+    return [handle.pet_name for handle in loads(path.read_bytes()).pets]
 
 
 def once_before(

@@ -21,17 +21,19 @@ class FakeCommit:
         self.backend = backend
 
     def try_turn(self) -> bool:
-        """Return whether no one else has the turn."""
+        """Return whether the turn is free."""
         self.backend.tried.append(self.user_id)
         return self.user_id not in self.backend.turns
 
     def wait_turn(self) -> None:
-        """Wait at the gate of those who have it."""
+        """Wait at the gate of the turn's owner, unless the turn was given back since it was refused."""
+        gate = self.backend.turns.get(self.user_id)
         self.backend.waited.append(self.user_id)
-        self.backend.turns[self.user_id].hold()
+        if gate is not None:
+            gate.hold()
 
     def read(self) -> State:
-        """Return an empty fleet; of a user who is held, when the test says so."""
+        """Return an empty fleet; for a held user, once the test says so."""
         self.backend.read.append(self.user_id)
         if self.user_id in self.backend.held:
             self.backend.held[self.user_id].hold()
@@ -51,7 +53,7 @@ class FakeCommit:
 
 
 class FakeBackend:
-    """Notes what it is asked for.
+    """Records what it is asked for.
 
     Attributes:
         turns: a gate for each user whose turn others have: it opens when they give it back.
@@ -91,7 +93,7 @@ class FakeBackend:
         return None
 
     def users(self) -> Generator[str, None, None]:
-        """Yield no one."""
+        """Yield nothing."""
         yield from ()
 
     def snapshot(self, user_id: str, seen: object) -> Snapshot | None:
@@ -106,10 +108,16 @@ class FakeBackend:
         raise NotImplementedError
 
     def give_back(self, user_id: str) -> None:
-        """Let the users who wait for that turn have it."""
+        """Give the turn to the users that wait for it."""
         self.turns.pop(user_id).open()
 
 
 async def load(store: GroupCommit, user_id: str) -> PetFleet | None:
     """Load as a store does."""
     return await store.call(user_id, lambda fleet: fleet, Kind.READ)
+
+
+def waits(store: GroupCommit, number: int) -> bool:
+    """Return whether exactly so many calls of the user named ``user`` wait to be taken."""
+    queue = store._queues.get("user")
+    return queue is not None and len(queue.waiting) == number

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Gate:
-    """Holds whoever passes through: ``reached`` once it is there, on only after ``open``."""
+    """Holds every thread that comes to it until ``open``; ``reached`` is set when the first one is there."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -19,7 +19,7 @@ class Gate:
         self._opened.set()
 
     def hold(self) -> None:
-        """Stand here until the gate is opened."""
+        """Wait here until the gate is opened."""
         self.reached.set()
         assert self._opened.wait(60), "the gate was never opened"
 

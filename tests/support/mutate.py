@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+LAST_RESORT: Final = "PETFLEET_TESTS_LAST_RESORT"  # how many seconds a test waits for a state that never comes
+
 # Another way to write than by a temporary file and a rename.
 IN_PLACE: Final = (
     "_backends/files/disk.py",
@@ -27,7 +29,7 @@ def sources() -> Path:
 
 def copy_package(package: Path, directory: Path) -> Path:
     """Copy a package into a directory, and return the copy."""
-    return Path(shutil.copytree(package, directory / package.name, ignore=shutil.ignore_patterns("__pycache__")))
+    return Path(shutil.copytree(package, directory / package.name))
 
 
 def replace_once(package: Path, module: str, code: str, instead: str) -> int:

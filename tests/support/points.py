@@ -21,15 +21,15 @@ UNDER_LOCK: Final = ("taken", "written", "renamed")
 POINTS: Final = (*BEFORE_TAKEN, *UNDER_LOCK, "committed", "posted")
 BUSY: Final = ("refused", "waiting")  # someone else has to hold the lock, or they are never reached
 REQUEST_POINTS: Final = ("enqueued", "refused", "taken", "put", "answered", "committed", "posted")
-# Each kind of home (of tests/homes.py) with each of its points.
-HOMES_AND_POINTS: Final = (
+# Each kind of storage, with each of its points.
+STORAGES_AND_POINTS: Final = (
     *(("files", point) for point in POINTS),
     *(("objects", point) for point in REQUEST_POINTS),
 )
 _SECONDS: Final = 60  # how long a point is waited for, and held, at most
 
 
-class Held:
+class HeldCall:
     """Holds whatever worker comes to one point of a call; a context manager that lets go at its end.
 
     ``enqueued``: no thread has looked at it yet. ``refused``: the lock was refused. ``waiting``: its thread waits for
@@ -48,17 +48,17 @@ class Held:
         self._stop = self._entrance if point == "enqueued" else Gate()
         self._hooks = ExitStack()
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> HeldCall:
         self._hook_entrance()
         if self.point in ("committed", "posted"):
-            post = user_queue.post
+            wake_tasks = user_queue.wake_tasks
 
             def gated(posted: list[user_queue.PendingCall]) -> None:
                 self._stop.hold()
-                post(posted)
+                wake_tasks(posted)
                 self.posted.set()
 
-            self._hooks.enter_context(mock.patch("petfleet._commit.group_commit.post", gated))
+            self._hooks.enter_context(mock.patch("petfleet._commit.group_commit.wake_tasks", gated))
         elif self.point != "enqueued":
             self._hook_stop()
         return self
@@ -75,7 +75,7 @@ class Held:
             self._entrance.open()
 
     def reached(self) -> bool:
-        """Return whether a worker stands at the point."""
+        """Return whether a worker is held at the point."""
         return self._stop.reached.is_set()
 
     def reach(self) -> None:
@@ -138,7 +138,7 @@ class Held:
         self._hooks.enter_context(mock.patch.object(place, name, gated))
 
 
-class HeldRequest(Held):
+class HeldObjectCall(HeldCall):
     """The same for calls on objects.
 
     ``enqueued``: as for files. ``refused``: others got ahead, and the calls wait again.

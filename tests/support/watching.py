@@ -1,4 +1,4 @@
-"""What the tests of watching share: waiting for what a watch shows, and notifiers that tell nothing."""
+"""What the tests of watching share: waiting for what a watch yields, and watching without notices or polling."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tests.support.children import names
 FOR_EVER = 3600.0  # seconds
 
 
-async def shown(watch: AsyncIterator[PetFleet]) -> list[str]:
-    """Return the names of the pets in what the watch shows next."""
-    with anyio.fail_after(30):
+async def next_names(watch: AsyncIterator[PetFleet]) -> list[str]:
+    """Return the names of the pets in the fleet that the watch yields next."""
+    with anyio.fail_after(60):
         return names(await anext(watch))
 
 
-async def shows(watch: AsyncIterator[PetFleet], *wanted: str) -> None:
-    """Wait until the watch shows these pets: what is on its way there may be shown or not."""
-    while await shown(watch) != list(wanted):
+async def wait_for_names(watch: AsyncIterator[PetFleet], *wanted: str) -> None:
+    """Wait until the watch yields these pets; it may yield fleets from before first."""
+    while await next_names(watch) != list(wanted):
         pass
 
 
 def inotify_instances() -> list[str]:
-    """Return those that this process has: what each of them watches, as the system has it."""
+    """Return for each inotify instance of this process what it watches, as /proc tells it."""
     found = []
     for entry in os.listdir("/proc/self/fd"):
         try:
@@ -43,12 +43,12 @@ def inotify_instances() -> list[str]:
 
 
 def is_subscribed(directory: Path) -> bool:
-    """Return whether the system tells this process of changes in that directory."""
+    """Return whether this process watches that directory by inotify."""
     return any(f" ino:{directory.stat().st_ino:x} " in instance for instance in inotify_instances())
 
 
-class Deaf:
-    """A notifier that never tells anything; counts how many there were."""
+class SilentNotifier:
+    """A notifier that reports no change; counts how many were made."""
 
     made = 0
 
@@ -68,12 +68,12 @@ class Deaf:
         """Nothing is open."""
 
 
-def only_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on nothing is found by polling."""
+def disable_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on only the notices of the system tell of changes."""
     monkeypatch.setattr(FileBackend, "poll_seconds", FOR_EVER)
 
 
-def only_looks(monkeypatch: pytest.MonkeyPatch, notifier: type = Deaf) -> None:
-    """From now on the system tells of no change."""
+def disable_notices(monkeypatch: pytest.MonkeyPatch, notifier: type = SilentNotifier) -> None:
+    """From now on only polling finds changes."""
     monkeypatch.setattr(FileBackend, "poll_seconds", 0.02)
     monkeypatch.setattr("watchfiles._rust_notify.RustNotify", notifier)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.seaweedfs import Weed
+from tests.support.seaweedfs import SeaweedFS
 from tests.torture import means
 from tests.torture.parts import FIXED_SEED
 
@@ -17,8 +17,8 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     """An object store with two gateways, for all tests that can have one."""
     means.need("seaweedfs")
-    with Weed(tmp_path_factory.mktemp("seaweedfs")) as server:
+    with SeaweedFS(tmp_path_factory.mktemp("seaweedfs")) as server:
         yield server

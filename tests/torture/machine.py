@@ -17,7 +17,7 @@ from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from petfleet import FleetStore, PetFleet, dumps, loads
-from tests.support.backends import Home
+from tests.support.backends import Storage
 from tests.torture import linear, model
 from tests.torture.layouts import LAYOUTS
 from tests.torture.linear import Operation
@@ -97,15 +97,15 @@ class _Running:
 
 
 class Machine(RuleBasedStateMachine):
-    """Two stores over one home, one called from asyncio, one from trio, and what must be there by the model."""
+    """Two stores over one storage, one called from asyncio, one from trio, and what must be there by the model."""
 
-    def __init__(self, loops: list[BlockingPortal], home: Home, counted: Counter[str]) -> None:
+    def __init__(self, loops: list[BlockingPortal], storage: Storage, counted: Counter[str]) -> None:
         super().__init__()
         self.loops = loops
-        self.home = home
+        self.storage = storage
         self.counted = counted
         self.steps: list[str] = []
-        self.stores = [home.store(), home.store()]
+        self.stores = [storage.store(), storage.store()]
         self.made = [0, 0]  # calls of each store that its statistics count
         self.states: dict[str, State] = dict.fromkeys(USERS)
         self.texts: dict[str, bytes | None] = dict.fromkeys(USERS)
@@ -202,7 +202,7 @@ class Machine(RuleBasedStateMachine):
     def begin_anew(self, at: int) -> None:
         """A new store, which remembers nothing, replaces an old one."""
         self.close(at, False)
-        self.stores[at] = self.home.store()
+        self.stores[at] = self.storage.store()
         self.made[at] = 0
 
     # --- other programs ----------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class Machine(RuleBasedStateMachine):
     def lose(self, user: str) -> None:
         """Someone removes a fleet."""
         if self.states[user] is not None:
-            self.home.remove(user)
+            self.storage.remove(user)
         self.states[user] = self.texts[user] = None
 
     # --- what is there -----------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class Machine(RuleBasedStateMachine):
             assert not isinstance(state, Broken)
             self.texts[user] = None if state is None else dumps(built(user, state)).encode()
             self.states[user] = state
-        text = self.home.read(user)
+        text = self.storage.read(user)
         assert text == self.texts[user], f"stored of {user} is\n{text!r}, not\n{self.texts[user]!r}"
         if text is not None and isinstance(state, Fleet):
             fleet = loads(text, user_id=user)
@@ -270,7 +270,7 @@ class Machine(RuleBasedStateMachine):
     def _adopt(self, user: str, loaded: Reply | None) -> None:
         """Take over what concurrent calls have left: the fleet that a load found, perhaps in a new layout."""
         before = self.texts[user]
-        text = self.home.read(user)
+        text = self.storage.read(user)
         if isinstance(loaded, Fleet):
             self.states[user] = None if text is None else loaded
             assert text in (before, None) or text == dumps(built(user, loaded)).encode()

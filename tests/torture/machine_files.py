@@ -14,7 +14,7 @@ from anyio.from_thread import BlockingPortal
 from hypothesis import strategies as st
 
 from petfleet import FleetStore, PetFleet, dumps, fleet_path
-from tests.support.backends import FileHome
+from tests.support.backends import FileStorage
 from tests.support.commits import leave_dead_writer
 from tests.torture import model
 from tests.torture.machine import ANY_STORE, ANY_USER, Machine, rule
@@ -31,7 +31,7 @@ class FileMachine(Machine):
     def __init__(self, directory: Path, loops: list[BlockingPortal], counted: Counter[str]) -> None:
         self.root = Path(tempfile.mkdtemp(dir=directory)) / "fleets"
         self.foreign: set[str] = set()  # who has a foreign file
-        super().__init__(loops, FileHome(self.root), counted)
+        super().__init__(loops, FileStorage(self.root), counted)
 
     def teardown(self) -> None:
         """Leave no thread and no file behind."""

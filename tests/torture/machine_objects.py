@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from petfleet import FleetStore, ObjectBackend
 from petfleet._backends.objects.bucket import ConflictError, Version
 from petfleet._toml import limits
-from tests.support.backends import MemoryHome, ObjectHome
+from tests.support.backends import MemoryStorage, ObjectStorage
 from tests.torture import model
 from tests.torture.machine import ANY_STORE, ANY_USER, SEVERAL_CALLS, Machine, rule
 from tests.torture.model import Call, Reply
@@ -49,12 +49,12 @@ class _Held(NamedTuple):
 class ObjectMachine(Machine):
     """Two stores on one prefix of a bucket, with a backend each."""
 
-    def __init__(self, home: ObjectHome, loops: list[BlockingPortal], counted: Counter[str]) -> None:
-        super().__init__(loops, home, counted)
+    def __init__(self, storage: ObjectStorage, loops: list[BlockingPortal], counted: Counter[str]) -> None:
+        super().__init__(loops, storage, counted)
         self.held: list[_Held] = []
         self.unseen: set[str] = set()  # of whom someone else has written something that keeps no lineage
-        self.bucket = bucket_of(home.backend())
-        self.versions_come_back = not isinstance(home, MemoryHome)
+        self.bucket = bucket_of(storage.backend())
+        self.versions_come_back = not isinstance(storage, MemoryStorage)
 
     @rule(user=ANY_USER)
     def lose(self, user: str) -> None:
@@ -127,7 +127,7 @@ class ObjectMachine(Machine):
     )
     def despair(self, at: int, user: str, call: Call, trouble: Trouble, readable: bool) -> None:
         """An impatient call whose put goes wrong each time says what is known of it: nothing, or that it is undone."""
-        backend = self.home.backend()
+        backend = self.storage.backend()
         assert isinstance(backend, ObjectBackend)
         backend._settle_seconds = 0
         impatient = FleetStore(backend, lock_timeout=0)
@@ -197,6 +197,6 @@ class ObjectMachine(Machine):
     def _put(self, user: str, text: bytes, *, by_renaming: bool) -> None:
         self.unseen.add(user)
         if by_renaming and self.texts[user] is not None:
-            self.home.remove(user)
-        self.home.write(text, user)
+            self.storage.remove(user)
+        self.storage.write(text, user)
         self.texts[user] = text

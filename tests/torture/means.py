@@ -55,7 +55,7 @@ def _loop() -> str | None:
 def _seaweedfs() -> str | None:
     try:
         seaweedfs.program()
-    except seaweedfs.WeedError as error:
+    except seaweedfs.SeaweedFSError as error:
         return str(error)
     return None
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from tests.support.seaweedfs import Weed
+from tests.support.seaweedfs import SeaweedFS
 from tests.torture import histories
 from tests.torture.history_processes import Objects
 from tests.torture.machine import walk
@@ -18,15 +18,17 @@ from tests.torture.walks import in_memory
 TRIALS: Final = 2  # a round
 
 
-def through_gateways(weed: Weed) -> Objects:
+def through_gateways(seaweedfs: SeaweedFS) -> Objects:
     """Return a new prefix that either gateway reaches."""
-    return Objects(f"s3://{weed.bucket}/torture-{uuid.uuid4()}", [weed.options(gateway) for gateway in (0, 1)])
+    return Objects(
+        f"s3://{seaweedfs.bucket}/torture-{uuid.uuid4()}", [seaweedfs.options(gateway) for gateway in (0, 1)]
+    )
 
 
-def play(weed: Weed, seed: str, directory: Path, trials: int = TRIALS) -> Counter[str]:
+def play(seaweedfs: SeaweedFS, seed: str, directory: Path, trials: int = TRIALS) -> Counter[str]:
     """Have processes play trials, and fail unless their histories are linearizable."""
     counted: Counter[str] = Counter()
-    there = through_gateways(weed)
+    there = through_gateways(seaweedfs)
     histories.play(seed, directory, trials, there)
     for number in range(trials):
         histories.check(directory / str(number), counted, there)
@@ -35,9 +37,9 @@ def play(weed: Weed, seed: str, directory: Path, trials: int = TRIALS) -> Counte
 
 def _round(rng: random.Random, directory: Path) -> Counter[str]:
     counted = walk(in_memory(), rng.randrange(2**32), walks=20, steps=30)
-    with Weed(directory / "weed") as weed:
+    with SeaweedFS(directory / "weed") as seaweedfs:
         (directory / "histories").mkdir()
-        return counted + play(weed, str(rng.random()), directory / "histories")
+        return counted + play(seaweedfs, str(rng.random()), directory / "histories")
 
 
 PART: Final = Part(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.seaweedfs import Weed
+from tests.support.seaweedfs import SeaweedFS
 from tests.torture import histories, means, objects, sabotage
 from tests.torture.histories import PART, check, play
 from tests.torture.history_processes import USERS
@@ -24,9 +24,9 @@ def test_histories_are_linearizable(tmp_path: Path) -> None:
     assert counted["histories"] + counted["undecided histories"] == histories.TRIALS * len(USERS)
 
 
-def test_histories_on_objects_are_linearizable(weed: Weed, tmp_path: Path) -> None:
+def test_histories_on_objects_are_linearizable(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     """The same through two gateways, with answers that are lost, come late, or come twice."""
-    counted = objects.play(weed, "6", tmp_path)
+    counted = objects.play(seaweedfs, "6", tmp_path)
     assert counted["histories"] + counted["undecided histories"] == objects.TRIALS * len(USERS)
 
 
@@ -49,9 +49,9 @@ def test_a_missing_protection_is_seen(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sabotage.OF_OBJECTS)
-def test_a_missing_protection_of_objects_is_seen(weed: Weed, tmp_path: Path, name: str) -> None:
+def test_a_missing_protection_of_objects_is_seen(seaweedfs: SeaweedFS, tmp_path: Path, name: str) -> None:
     """The same on objects."""
-    there = objects.through_gateways(weed)
+    there = objects.through_gateways(seaweedfs)
     with pytest.raises(NotLinearizableError):
         for number in range(_SABOTAGED_TRIALS):
             place = tmp_path / str(number)

@@ -38,7 +38,7 @@ MUTANT_ROUNDS = 6
                 "        commit.write(before, after)\n",
                 "        from petfleet._commit import user_queue\n\n"
                 "        user_queue.mark_done(changes)\n"
-                "        user_queue.post(changes)\n"
+                "        user_queue.wake_tasks(changes)\n"
                 "        commit.write(before, after)\n",
             ),
             "is stored, and not one of|are in the shared fleet, and not one of|is counted|no order of",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support import proxy
 from tests.support.proxy import Proxy
-from tests.support.seaweedfs import Weed
+from tests.support.seaweedfs import SeaweedFS
 from tests.torture.histories import check, play
 from tests.torture.history_processes import USERS, Objects
 
@@ -24,14 +24,14 @@ _BAD: dict[proxy.Behaviour, float] = {
 _TRIALS = 3
 
 
-def test_histories_over_a_bad_network_are_linearizable(weed: Weed, tmp_path: Path) -> None:
+def test_histories_over_a_bad_network_are_linearizable(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     """Random calls of three processes, some cancelled or killed, through two gateways and connections that break."""
     counted: Counter[str] = Counter()
-    with Proxy(weed.endpoints[0]) as first, Proxy(weed.endpoints[1]) as second:
+    with Proxy(seaweedfs.endpoints[0]) as first, Proxy(seaweedfs.endpoints[1]) as second:
         for between in (first, second):
             between.on(proxy.mixed(random.Random(0), _BAD), times=None)
-        ways = [weed.options(endpoint=between.endpoint) for between in (first, second)]
-        fleets = Objects(f"s3://{weed.bucket}/{tmp_path.name}", ways)
+        ways = [seaweedfs.options(endpoint=between.endpoint) for between in (first, second)]
+        fleets = Objects(f"s3://{seaweedfs.bucket}/{tmp_path.name}", ways)
         play("bucket", tmp_path, _TRIALS, fleets)
         for between in (first, second):
             between.pass_all()

@@ -17,8 +17,8 @@ from petfleet._backends.objects import bucket, lineage
 from petfleet._backends.state import State
 from petfleet._model import names
 from petfleet._toml import decode
-from tests.support.backends import MemoryHome
-from tests.support.seaweedfs import Weed
+from tests.support.backends import MemoryStorage
+from tests.support.seaweedfs import SeaweedFS
 from tests.torture import means, model, network, walks
 from tests.torture.layouts import LAYOUTS
 from tests.torture.machine import ANY_USER, Machine, Made, rule, take, walk
@@ -39,9 +39,9 @@ def test_the_api_goes_as_the_model_says_on_objects() -> None:
     assert walk(walks.in_memory(), seed=1, walks=40, steps=30)["walks"] >= 40
 
 
-def test_the_api_goes_as_the_model_says_on_a_real_store(weed: Weed) -> None:
+def test_the_api_goes_as_the_model_says_on_a_real_store(seaweedfs: SeaweedFS) -> None:
     """A few walks do too on a real store, where versions may come back."""
-    assert walk(walks.on_object_store(weed), seed=0, walks=10, steps=30)["walks"] >= 10
+    assert walk(walks.on_object_store(seaweedfs), seed=0, walks=10, steps=30)["walks"] >= 10
 
 
 def _remembered(self: reader.Reader, paths: Any, stored: Any) -> State:
@@ -180,7 +180,7 @@ class _GoesWrongOnce(ObjectMachine):
 def test_a_failure_that_does_not_happen_again_is_a_failure() -> None:
     """It is raised as it was, with the steps that led to it and the seed."""
     with pytest.raises(AssertionError, match="went wrong") as failed:
-        walk(lambda loops, counted: _GoesWrongOnce(MemoryHome(), loops, counted), seed=0, walks=40, steps=30)
+        walk(lambda loops, counted: _GoesWrongOnce(MemoryStorage(), loops, counted), seed=0, walks=40, steps=30)
     steps, seed = failed.value.__notes__
     assert re.search(r"^the steps of this walk:\n(.+\n)*go_wrong\(user='.*'\)$", steps)
     assert seed == "40 walks of 30 steps, seed 0"

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from tests.support.backends import MemoryHome, ObjectHome
-from tests.support.seaweedfs import Weed
+from tests.support.backends import MemoryStorage, ObjectStorage
+from tests.support.seaweedfs import SeaweedFS
 from tests.torture.machine import Made, walk
 from tests.torture.machine_files import FileMachine
 from tests.torture.machine_objects import ObjectMachine
@@ -23,12 +23,12 @@ def on_files(directory: Path) -> Made:
 
 def in_memory() -> Made:
     """Return what makes a machine on objects of its own in memory."""
-    return lambda loops, counted: ObjectMachine(MemoryHome(), loops, counted)
+    return lambda loops, counted: ObjectMachine(MemoryStorage(), loops, counted)
 
 
-def on_object_store(weed: Weed) -> Made:
+def on_object_store(seaweedfs: SeaweedFS) -> Made:
     """Return what makes a machine on a prefix of its own of an object store."""
-    return lambda loops, counted: ObjectMachine(ObjectHome(weed, f"walk-{uuid.uuid4()}"), loops, counted)
+    return lambda loops, counted: ObjectMachine(ObjectStorage(seaweedfs, f"walk-{uuid.uuid4()}"), loops, counted)
 
 
 def _round(rng: random.Random, directory: Path) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""Changes, applied one after another to what is stored of a user, and made durable in one turn. Blocking."""
+"""Apply changes one after another to a user's stored fleet, and make the result durable in one turn. Blocking."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ COMMITTING: Final = (
 
 
 class Kind(enum.IntEnum):
-    """What a change may do; each may do what the ones before it may."""
+    """What a change may do; each kind may also do what the kinds before it may."""
 
-    READ = 0  # leaves the fleet as it is
+    READ = 0  # change nothing
     CHANGE = 1
-    DELETE = 2  # leaves nothing of the user
-    CREATE = 3  # makes a fleet where there is none
-    OVERWRITE = 4  # replaces a file that cannot be parsed
+    DELETE = 2  # remove everything of the user
+    CREATE = 3  # create a fleet where there is none
+    OVERWRITE = 4  # replace a file that cannot be parsed
 
 
 class Change:
-    """A function from the stored fleet (None: there is none) to the next one, and what came of it."""
+    """A function from the stored fleet (None: there is none) to the next one, with its result or error."""
 
     __slots__ = ("apply", "error", "kind", "result")
 
@@ -43,18 +43,18 @@ class Change:
 
 
 def carry_out(changes: Sequence[Change], commit: Commit, enter: Callable[[str], object]) -> float:
-    """Read what is stored, apply the changes, and make the outcome durable; each gets its result or error.
+    """Read what is stored, apply the changes, and make the result durable. Each change gets its result or error.
 
     Args:
-        changes: from now on they happen whole, or fail.
-        commit: has the turn.
-        enter: told what it is about from now on, as the error of a call that waits for it says so: with the seconds.
+        changes: from now on, each takes full effect or fails.
+        commit: a commit that has the turn.
+        enter: called with the next step, in the words of a timeout error (a format string for the seconds).
 
     Returns:
         How many seconds the write took; 0 if nothing was written.
 
     Raises:
-        OvertakenError, OSError, FleetFormatError: nothing has happened, and no change has a result.
+        OvertakenError, OSError, FleetFormatError: nothing was written, and no change counts as carried out.
     """
     enter(COMMITTING)
     now = commit.read()
@@ -73,11 +73,11 @@ def carry_out(changes: Sequence[Change], commit: Commit, enter: Callable[[str], 
     try:
         commit.write(before, after)
     except UnconfirmedCommitError as error:
-        fail(changes, error, None)  # all: the ones before the first write may rest on what was never confirmed
+        fail(changes, error, None)  # all of them: what they read may never have been confirmed
         return 0.0
     except (OSError, ValueError) as error:
         if after is before:
-            raise  # a deletion of nothing: that is what could not be made sure of
+            raise  # a deletion where nothing is stored: just that could not be made durable
         if commit.confirm(before) is not before:
             raise OvertakenError from error
         fail(changes[first:], error, before)
@@ -87,26 +87,26 @@ def carry_out(changes: Sequence[Change], commit: Commit, enter: Callable[[str], 
 
 
 def apply(changes: Sequence[Change], before: State) -> tuple[State, int]:
-    """Apply the changes in order; each gets its result or error, and one that fails has no part in the next.
+    """Apply the changes in order. Each gets its result or error; one that fails does not affect the next.
 
     Returns:
-        What the user is to have, and the index of the first change whose outcome rests on something not yet written
-        (the number of changes if nothing is to be written).
+        What to store, and the index of the first change whose result is not stored yet (the number of changes if
+        nothing needs to be written).
     """
     now = before
     first = len(changes)
     for index, change in enumerate(changes):
-        change.error = None  # of an attempt that had to start over
+        change.error = None  # left by an attempt that had to start over
         try:
             after = _after(change, now)
-        except BaseException as error:  # noqa: BLE001 - it belongs to the one call, whatever it is
+        except BaseException as error:  # noqa: BLE001 - every error belongs to the one call
             change.error = error
             continue
         change.result = after.fleet
         if after is not now:
             now = after
             first = min(first, index)
-    # Together they may have changed nothing, like an add and a remove.
+    # Together the changes may cancel out, like an add and a remove.
     if now is before or (now.error is before.error and now.parts == before.parts):
         return before, len(changes)
     return now, first
@@ -120,7 +120,7 @@ def _after(change: Change, now: State) -> State:
         return now
     if fleet is None:
         return ABSENT
-    # Checked before the next change sees it: what cannot be written must fail this call alone.
+    # Rendered before the next change sees it: a fleet that cannot be written must fail this call alone.
     before = now.parts
     shared = (now.fleet, before) if now.fleet is not None and before is not None and before.head else None
     parts = encode.render_parts(fleet, shared)
@@ -128,7 +128,7 @@ def _after(change: Change, now: State) -> State:
 
 
 def fail(changes: Sequence[Change], error: BaseException, before: State | None) -> None:
-    """Give each change an error of its own; reads are answered from ``before``, if that still stands."""
+    """Give each change its own copy of the error; if ``before`` is still stored, reads return it instead."""
     for change in changes:
         if before is not None and change.kind is Kind.READ:
             change.result = before.fleet

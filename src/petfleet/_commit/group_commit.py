@@ -1,7 +1,7 @@
 """Group commit: changes wait per user, worker threads commit them in batches and wake the waiting tasks.
 
-The event loop only enqueues, waits and wakes. A user with waiting calls has exactly one job: in a worker thread (which
-may wait there for the user's turn), or due a little later.
+The event loop only enqueues, waits and wakes. A user with waiting calls has exactly one job: it runs in a worker thread
+(which may wait there for the user's turn), or a timer will start it.
 """
 
 from __future__ import annotations
@@ -22,23 +22,22 @@ from petfleet._commit.peeks import Peeks
 from petfleet._commit.pool import Pool
 from petfleet._commit.statistics import Counts, FleetStoreStatistics
 from petfleet._commit.timeouts import timeout_error
-from petfleet._commit.user_queue import NO_THREAD, OTHERS_TURN, PendingCall, UserQueue, mark_done, post
-from petfleet._commit.waiter import Waiter
+from petfleet._commit.user_queue import NO_THREAD, OTHERS_TURN, PendingCall, UserQueue, mark_done, wake_tasks
 from petfleet._model.fleet import PetFleet
 from petfleet._util import log, runtime
 from petfleet._util.backoff import random_rest
 from petfleet._util.cache import BoundedCache
 from petfleet._util.fork import finish_at_exit, start_clean_in_child
 
-_HOT_SECONDS: Final = 0.01  # a user who comes back so soon after a batch is hot
+_HOT_SECONDS: Final = 0.01  # a user with new calls so soon after a batch lets other users go first
 
 
 class _HandedOnError(Exception):
-    """The user's job goes on elsewhere, or later."""
+    """The user's job goes on in another thread, or later."""
 
 
 class GroupCommit:
-    """Carries calls from tasks to a backend and back; the arguments are those of the store."""
+    """Takes calls from tasks to a backend, and results back; the arguments are those of the store."""
 
     def __init__(self, backend: Backend, lock_timeout: float, threads: int) -> None:
         self._backend = backend
@@ -165,8 +164,8 @@ class GroupCommit:
             except OvertakenError:
                 queue.enter(OTHERS_TURN)
                 with self.mutex:
-                    late = queue.requeue()
-                Waiter.wake([call.waiter for call in late])
+                    expired = queue.requeue()
+                wake_tasks(expired)
                 queue.overtaken += 1
             if queue.overtaken > 1:  # once is no sign of contention
                 if not self._refused(queue):
@@ -203,7 +202,7 @@ class GroupCommit:
             self.changed.notify_all()
         if warns:
             log.warning("waited %.1f s for the lock of user %s", waited, queue.user_id)
-        post(calls)
+        wake_tasks(calls)
 
     def _close(self, before: Sequence[tuple[UserQueue, PendingCall]]) -> None:
         with self.mutex:
@@ -245,7 +244,7 @@ class GroupCommit:
             refused = queue.refuse() if self._lock_timeout == 0 else []
             waits = not refused and queue.any_waits()  # before any task is woken, since it may call again
             self.changed.notify_all()
-        Waiter.wake([call.waiter for call in refused])
+        wake_tasks(refused)
         return waits
 
     def _resume(self, queue: UserQueue, ticket: object) -> None:
@@ -254,4 +253,4 @@ class GroupCommit:
             calls = [] if ticket is None or queue.ticket is not ticket else self._submit_or_fail(queue)
             mark_done(calls)
             self.changed.notify_all()
-        post(calls)
+        wake_tasks(calls)

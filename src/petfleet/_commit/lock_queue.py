@@ -1,4 +1,4 @@
-"""Locks that other processes hold: a few threads wait for them in the kernel, one thread polls the rest."""
+"""Waiting for locks that other processes hold: a few threads wait in the kernel, one thread polls for the rest."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from petfleet._util import runtime
 
 _MAX_THREADS: Final = 16
 _POLL_SECONDS: Final = 0.02  # between two tries for a user
-_MAX_TRIES: Final = 1000  # a second, for all users together
+_MAX_TRIES: Final = 1000  # per second, for all users together
 
 
 class LockQueue:
-    """Waits for the turns of one store's users; thousands of users take no more than a few threads."""
+    """Waits for the turns of one store's users, thousands of them with a few threads."""
 
     def __init__(self, backend: Backend, mutex: threading.Lock) -> None:
         self._backend = backend
@@ -40,9 +40,13 @@ class LockQueue:
         return True
 
     def poll(self, queue: UserQueue, resume: Callable[[], object]) -> None:
-        """Call ``resume`` when a thread may wait, the turn may be free, or no call waits; OSError without a thread."""
+        """Call ``resume`` when a thread may wait, the turn may be free, or no call waits any more.
 
-        def try_it() -> None:
+        Raises:
+            OSError: there is no thread for the timer.
+        """
+
+        def try_once() -> None:
             with self._mutex:
                 self._polled -= 1
                 waits = self._waiting >= _MAX_THREADS and queue.any_waits()
@@ -51,7 +55,7 @@ class LockQueue:
             else:
                 resume()
 
-        self._timers.call_later(max(_POLL_SECONDS, self._polled / _MAX_TRIES), try_it)
+        self._timers.call_later(max(_POLL_SECONDS, self._polled / _MAX_TRIES), try_once)
         with self._mutex:
             self._polled += 1
 
@@ -59,5 +63,5 @@ class LockQueue:
         try:
             with closing(self._backend.begin(user_id, create=False)) as commit:
                 return not commit.try_turn()
-        except Exception:  # noqa: BLE001 - the job meets the same error, and reports it to the calls
+        except Exception:  # noqa: BLE001 - the job meets the same error, and the calls get it
             return False

@@ -1,4 +1,4 @@
-"""Change functions that call the store again for the same user: such a call would wait for itself."""
+"""Refuse calls that a change function makes for its own user: such a call would wait for itself."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ T = TypeVar("T")
 
 
 class _Running:
-    """A change function of one user of one store, while it runs."""
+    """A running change function of one user of one store."""
 
     __slots__ = ("outer", "store", "user_id")
 
     def __init__(self, store: object, user_id: str, outer: _Running | None) -> None:
         self.store: object | None = store
         self.user_id = user_id
-        self.outer = outer  # the one whose call this one is
+        self.outer = outer  # the change function that made the call of this one
 
 
-# What a change function starts inherits it by its context: another event loop in the thread, tasks that it has another
-# loop run, threads that take their starter's context along.
+# A context variable, so that everything a change function starts inherits it: another event loop in its thread, tasks
+# that it gives to another loop, threads that copy their starter's context.
 _RUNNING: Final = contextvars.ContextVar[_Running | None]("petfleet-running-change", default=None)
 
 
 def outermost() -> _Running | None:
-    """Return the change function that this call is made in, for :func:`run_change`."""
+    """Return the change function that makes this call, for :func:`run_change`; None if there is none."""
     return _RUNNING.get()
 
 
 def run_change(change: Callable[[T], T], before: T, store: object, user_id: str, outer: _Running | None) -> T:
-    """Return what a change function makes of a fleet; it runs without its caller's context variables."""
+    """Run a change function without its caller's context variables, and return its result."""
     running = _Running(store, user_id, outer)
     context = contextvars.Context()
     context.run(_RUNNING.set, running)
     try:
         return context.run(change, before)
     finally:
-        running.store = None  # a task that it has left behind may call
+        running.store = None  # a task that outlives it may call the store
 
 
 def refuse_nested(store: object, user_id: str) -> None:
-    """Raise RuntimeError in a call that the change function of a call for the same user waits for."""
+    """Raise RuntimeError if a change function for the same user makes this call."""
     running = _RUNNING.get()
     while running is not None:
         if running.store is store and running.user_id == user_id:

@@ -17,8 +17,8 @@ from petfleet._util import log, runtime
 T = TypeVar("T")
 Tickets = runtime.Queue[object]
 
-_AHEAD: Final = 0.1  # seconds: a job that has waited this long is not overtaken
-_STUCK_SECONDS: Final = 0.05
+_AHEAD: Final = 0.1  # seconds: no other job goes ahead of one that has waited this long
+_STUCK_SECONDS: Final = 0.05  # without a job begun: then all threads count as stuck
 _END: Final = object()  # instead of a ticket
 
 
@@ -31,14 +31,14 @@ class Pool(Generic[T]):
         self._timers = timers
         self._lock = runtime.Lock()
         self._changed = runtime.Condition(self._lock)  # notified when a thread has finished a job
-        self._ready: list[tuple[float, int, T]] = []  # a heap
+        self._ready: list[tuple[float, int, T]] = []  # a heap of jobs
         self._number = itertools.count()
         self._busy: set[object] = set()  # a ticket for each thread that is neither idle nor has released its slot
         self._mine = threading.local()
         self._tickets: Tickets = runtime.Queue()  # wake idle threads
         self._ended: runtime.Queue[threading.Thread] = runtime.Queue()
         self.idle = self._ending = self._begun = self._begun_before = 0
-        self._closed = self._checks = False
+        self._closed = self._check_is_due = False
 
     def __del__(self) -> None:
         for _ in range(self.idle):
@@ -48,7 +48,7 @@ class Pool(Generic[T]):
         """Run ``thing`` soon; with ``ahead``, before all others that have waited for less than 0.1 s.
 
         Raises:
-            OSError: there is no thread, and none can be started; ``thing`` will not run.
+            OSError: there is no thread, and none can be started; ``thing`` does not run.
         """
         entry = (runtime.monotonic() - _AHEAD * ahead, next(self._number), thing)
         with self._lock:
@@ -108,15 +108,15 @@ class Pool(Generic[T]):
                 self._busy.discard(ticket)  # after an interrupt its thread may exist, and waits for another ticket
                 if not self._busy or not isinstance(error, OSError):
                     raise
-        if not self._checks and (self._is_room() or self._sizing.at_once < self._sizing.most):
+        if not self._check_is_due and (self._is_room() or self._sizing.at_once < self._sizing.most):
             with suppress(OSError):  # without a timer thread, the threads that exist run the job later
                 self._timers.call_later(_STUCK_SECONDS, self._check)
-                self._checks, self._begun_before = True, self._begun
+                self._check_is_due, self._begun_before = True, self._begun
 
     def _check(self) -> None:
         """Add threads if none of them has begun a job for some time."""
         with self._lock:
-            self._checks = False
+            self._check_is_due = False
             if self._ready and self._begun == self._begun_before:
                 self._sizing.double()
             for _ in self._ready[: self._sizing.at_once]:
@@ -143,7 +143,7 @@ class Pool(Generic[T]):
                     with self._lock:
                         self._sizing.judge(took, runtime.thread_time() - began)
             except BaseException as error:  # noqa: BLE001 - the thread must survive, for the jobs that wait
-                log.warning("a job ended in an error that no call could be told: %r", error)
+                log.warning("a job failed with an error that reached no call: %r", error)
             del thing
 
 

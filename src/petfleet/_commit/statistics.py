@@ -16,13 +16,17 @@ _WARNING_SECONDS: Final = 10.0  # between two warnings, however many users wait
 class FleetStoreStatistics:
     """What a store has done in this process so far.
 
+    A snapshot: it does not change after :meth:`FleetStore.statistics` has returned it.
+
     Attributes:
-        commits: batches carried out, of loads too.
-        changes: calls that those batches carried.
+        commits: how many batches were carried out, including batches of loads only.
+        changes: how many calls were in those batches, including loads and calls that failed.
         largest_batch: the most calls in one batch.
-        lock_waits: how often a lock was found held by someone else.
-        lock_wait_seconds: how long all of those waits took.
+        lock_waits: how often another process had the turn.
+        lock_wait_seconds: how many seconds those waits took together, except the ones that go on.
     """
+
+    __module__ = "petfleet"
 
     commits: int = 0
     changes: int = 0
@@ -32,7 +36,7 @@ class FleetStoreStatistics:
 
 
 class Counts:
-    """The counts while they grow. The caller holds a lock."""
+    """Counts for the statistics. Call the methods under a lock."""
 
     def __init__(self) -> None:
         self._commits = self._changes = self._largest = self._waits = 0
@@ -46,11 +50,11 @@ class Counts:
         self._largest = max(self._largest, changes)
 
     def add_wait(self) -> None:
-        """Count a lock that was held by someone else."""
+        """Count a turn that another process had."""
         self._waits += 1
 
     def end_wait(self, seconds: float) -> bool:
-        """Count the time that such a wait took; return whether it is worth a warning."""
+        """Add the seconds of such a wait, and return whether to log a warning."""
         self._wait_seconds += seconds
         now = runtime.monotonic()
         if seconds <= _LONG_WAIT or now < self._next_warning:

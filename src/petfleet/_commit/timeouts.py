@@ -1,4 +1,4 @@
-"""What a call has waited for, found out for its timeout error."""
+"""The error of a call that timed out: it says what the call has waited for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from petfleet._commit.user_queue import OTHERS_TURN, PendingCall, UserQueue
 from petfleet._model.errors import LockTimeoutError
 from petfleet._util import runtime
 
-_HOLDER_SECONDS: Final = 0.03  # how long a call that gives up waits to learn which process holds the lock
+_HOLDER_SECONDS: Final = 0.03  # how long a call that timed out waits for the name of the process that has the turn
 
 
 async def timeout_error(
@@ -22,14 +22,14 @@ async def timeout_error(
     Args:
         queue, call: the call, and the queue in which it has waited.
         backend, peeks: find out which process has the turn.
-        resume: called if none has it: the user's thread waits for a lock file that was replaced, and must begin again.
+        resume: called if no process has it: then the lock file was replaced, and the job waits for the old one.
     """
     now = runtime.monotonic()
     found = Holder(None, queue.phase.format(now - queue.since) or None)
     if queue.phase is OTHERS_TURN:
         try:
             holder = await peeks.peek(lambda: backend.holder(queue.user_id), _HOLDER_SECONDS)
-        except Exception:  # noqa: BLE001 - there is no thread, or it takes too long, or a backend cannot tell
+        except Exception:  # noqa: BLE001 - no thread, not in time, or the backend cannot tell: the holder is unknown
             pass
         else:
             if holder is None:

@@ -11,15 +11,15 @@ from petfleet._commit.waiter import Waiter
 from petfleet._model.fleet import PetFleet
 from petfleet._util import runtime
 
-# What calls wait for, in the words of a timeout error.
+# Phases: what calls wait for, in the words of a timeout error.
 NO_THREAD: Final = "since all threads of the store are busy: try again, or raise threads"
-OTHERS_TURN: Final = ""  # the backend says it
+OTHERS_TURN: Final = ""  # the backend names the holder
 
 _MAX_BATCH: Final = 256  # longer batches would hold the lock, and the interpreter, for too long
 
 
 class PendingCall(Change):
-    """A change, and the task that waits for it."""
+    """A change that a task waits for."""
 
     __slots__ = ("cancelled", "done", "enqueued", "expired", "taken", "waiter")
 
@@ -27,10 +27,10 @@ class PendingCall(Change):
         super().__init__(apply, kind)
         self.enqueued = runtime.monotonic()
         self.waiter = Waiter()
-        self.taken = False  # it waits for nothing but its outcome
+        self.taken = False  # from now on only its outcome ends the wait
         self.done = False  # it has its result or error
         self.expired = False  # its time is over
-        self.cancelled = False  # its task waits no longer
+        self.cancelled = False  # its task does not wait any more
 
     def waits(self) -> bool:
         """Return whether a task still waits for it."""
@@ -58,8 +58,8 @@ def mark_done(calls: Sequence[PendingCall]) -> None:
         call.done = True
 
 
-def post(calls: Sequence[PendingCall]) -> None:
-    """Wake the tasks of calls that are done."""
+def wake_tasks(calls: Sequence[PendingCall]) -> None:
+    """Wake the tasks that wait for these calls."""
     Waiter.wake([call.waiter for call in calls])
 
 
@@ -70,10 +70,10 @@ class UserQueue:
         self.user_id = user_id
         self.waiting: deque[PendingCall] = deque()
         self.taken: list[PendingCall] = []
-        self.tried_at = 0.0  # when the turn was last asked for
-        self.refused_at: float | None = None
+        self.tried_at = 0.0  # when the last try for the turn began
+        self.refused_at: float | None = None  # since when another process has had the turn
         self.overtaken = 0  # times in a row
-        self.ticket: object = None  # of the job that waits for the turn, or is due later; None: a thread has it
+        self.ticket: object = None  # of a job that waits for the turn, or for a timer; None: a thread runs it
         self._compact_at = 64
         self.enter(NO_THREAD)
 

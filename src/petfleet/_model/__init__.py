@@ -1,1 +1,1 @@
-"""The values that users see, their names and their errors. No I/O."""
+"""The values that users see, the rules for their names, and the errors; no I/O."""

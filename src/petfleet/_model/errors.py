@@ -12,14 +12,14 @@
      ├─ LockTimeoutError(path, waited, holder)                TimeoutError, so an OSError
      └─ UnconfirmedCommitError(path)                          OSError
 
-Catch the last two before ``OSError``: they are both. An ``OSError`` of the operating system (disk full, no
-permission) passes unchanged, with its errno and file name.
+The last two are also OSErrors: catch them first. An ``OSError`` of the operating system (disk full, no permission)
+passes unchanged, with its errno and file name.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from petfleet._model.fleet import PetFleet
@@ -33,16 +33,22 @@ WAY_OUT: Final = (
 class FleetError(Exception):
     """Base class of every error that petfleet itself raises."""
 
-    _fields: ClassVar[tuple[str, ...]] = ()
+    __module__ = "petfleet"
+    _fields: tuple[str, ...] = ()
 
-    # The default would call the class with the finished message instead of its fields.
+    # Without it, pickle and copy would call the class with the finished message instead of the fields.
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(getattr(self, name) for name in self._fields), self.__dict__
 
 
 class FleetNotFoundError(FleetError, LookupError):
-    """The user has no fleet, and the call does not create one."""
+    """The user has no fleet, and the call does not create one.
 
+    Attributes:
+        user_id: the user.
+    """
+
+    __module__ = "petfleet"
     _fields = ("user_id",)
 
     def __init__(self, user_id: str) -> None:
@@ -51,8 +57,14 @@ class FleetNotFoundError(FleetError, LookupError):
 
 
 class PetNotInFleetError(FleetError, LookupError):
-    """The fleet holds no pet of that name."""
+    """The fleet has no pet of that name.
 
+    Attributes:
+        user_id: the user.
+        pet_name: the missing name.
+    """
+
+    __module__ = "petfleet"
     _fields = ("user_id", "pet_name")
 
     def __init__(self, user_id: str, pet_name: str) -> None:
@@ -62,8 +74,14 @@ class PetNotInFleetError(FleetError, LookupError):
 
 
 class PetAlreadyInFleetError(FleetError, ValueError):
-    """The fleet already holds a pet of that name."""
+    """The fleet already has a pet of that name.
 
+    Attributes:
+        user_id: the user.
+        pet_name: the name that is taken.
+    """
+
+    __module__ = "petfleet"
     _fields = ("user_id", "pet_name")
 
     def __init__(self, user_id: str, pet_name: str) -> None:
@@ -76,8 +94,14 @@ class PetAlreadyInFleetError(FleetError, ValueError):
 
 
 class InvalidNameError(FleetError, ValueError):
-    """A user id or pet name breaks a rule; ``rule`` says which."""
+    """A user id or pet name breaks a rule.
 
+    Attributes:
+        name: the user id or pet name.
+        rule: the rule that it breaks, as a sentence.
+    """
+
+    __module__ = "petfleet"
     _fields = ("name", "rule")
 
     def __init__(self, name: str, rule: str) -> None:
@@ -87,12 +111,15 @@ class InvalidNameError(FleetError, ValueError):
 
 
 class FleetFormatError(FleetError, ValueError):
-    """A file or text is not a fleet; ``expected`` says what should be there.
+    """A file or text is not a fleet.
 
-    ``path`` is None for a text given to :func:`petfleet.loads`; ``line`` and ``column`` count from 1 and are None
-    where they are unknown.
+    Attributes:
+        path: the file or object; None for a text given to :func:`petfleet.loads`.
+        expected: what should be there.
+        line, column: where, counted from 1; None if unknown.
     """
 
+    __module__ = "petfleet"
     _fields = ("path", "expected", "line", "column")
 
     def __init__(self, path: str | None, expected: str, line: int | None = None, column: int | None = None) -> None:
@@ -110,8 +137,14 @@ class FleetFormatError(FleetError, ValueError):
 
 
 class FleetConflictError(FleetError, RuntimeError):
-    """``save`` would have discarded what is stored now; ``current`` is that fleet, or None where there is none."""
+    """``save`` would have discarded the stored fleet; nothing was changed.
 
+    Attributes:
+        user_id: the user.
+        current: the fleet that is stored now; None if there is none.
+    """
+
+    __module__ = "petfleet"
     _fields = ("user_id", "current")
 
     def __init__(self, user_id: str, current: PetFleet | None) -> None:
@@ -124,12 +157,17 @@ class FleetConflictError(FleetError, RuntimeError):
 
 
 class LockTimeoutError(FleetError, TimeoutError):
-    """The user's turn did not come in time; nothing was changed.
+    """The call's commit did not begin in time; nothing was changed.
 
-    ``waited`` is in seconds; ``holder`` reads like ``pid 4242 on web-3``, or is None where no other process had the
-    lock, or it is not known which. ``reason``, if there is one, is what else the call has waited for, and the way out.
+    Attributes:
+        path: the lock file or object.
+        waited: how many seconds the call has waited.
+        holder: the process that held the lock, like ``pid 4242 on web-3``; None if no other process held it, or if it
+            is unknown.
+        reason: what else the call has waited for, and what to do about it; None if it waited for ``holder``.
     """
 
+    __module__ = "petfleet"
     _fields = ("path", "waited", "holder", "reason")
     reason: str | None = None
 
@@ -147,13 +185,17 @@ class LockTimeoutError(FleetError, TimeoutError):
 
 
 class UnconfirmedCommitError(FleetError, OSError):
-    """The change may or may not stand: the storage did not confirm it.
+    """The storage did not confirm the change: it may or may not have taken effect. ``load`` tells which.
 
-    Of a file, syncing its directory failed: the change is in place, but may not survive a power cut, and the next call
-    for this user writes the same content again durably, or fails in its turn. Of an object, the answer to the put was
-    lost: it may have happened, and may still. ``load`` to see.
+    With files, syncing the directory failed: the change is in place, but may not survive a power cut. The next call for
+    this user writes the same content again durably, or fails too. In a bucket, the response to the put was lost: the
+    change may have taken effect, or may still do so.
+
+    Attributes:
+        path: the file or object.
     """
 
+    __module__ = "petfleet"
     _fields = ("path",)
 
     def __init__(self, path: str) -> None:
@@ -165,10 +207,13 @@ class UnconfirmedCommitError(FleetError, OSError):
 
 
 def copy_error(error: BaseException) -> BaseException:
-    """Return an equal error for one of several calls that fail for the same reason: each raises its own object."""
+    """Return a copy of an error. Calls that fail for the same reason each raise a copy, not the same object.
+
+    An error that cannot be copied becomes the cause of a RuntimeError.
+    """
     try:
         twin = copy.copy(error)
-    except Exception:  # noqa: BLE001 - a class of someone else's that cannot be copied
+    except Exception:  # noqa: BLE001 - a class of the caller may not be copyable
         twin = RuntimeError(f"{type(error).__name__}: {error}")
     twin.__cause__ = error if type(twin) is not type(error) else error.__cause__
     return twin

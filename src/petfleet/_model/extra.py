@@ -1,4 +1,4 @@
-"""Unknown keys, kept for whoever wrote them: TOML values, checked and deep-frozen."""
+"""Unknown keys of a fleet file, kept for the program that wrote them: TOML values, checked and deep-frozen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from petfleet._model import names
 
-MAX_LEVELS = 64  # of nesting; well inside what the recursive TOML parser and writer survive in any thread
+MAX_LEVELS = 64  # of nesting; the recursive TOML parser and writer survive much more in any thread
 INTEGERS = range(-(2**63), 2**63)
 
 
@@ -28,7 +28,7 @@ class FrozenDict(dict[str, Any]):
     def __deepcopy__(self, memo: object) -> FrozenDict:
         return self
 
-    # The default protocol would rebuild it item by item.
+    # By default, pickle would rebuild it item by item, which it refuses.
     def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, Any]]]:
         return FrozenDict, (dict(self),)
 
@@ -37,9 +37,9 @@ EMPTY = FrozenDict()
 
 
 class _Where:
-    """A place in an extra, for the text of an error.
+    """A place in an extra, for error messages.
 
-    Written out only there: done for every value, a long key would be copied as often as its table has values.
+    Formatted only when an error needs it: otherwise a long key would be copied for each value in its table.
     """
 
     __slots__ = ("_form", "_parts")
@@ -53,11 +53,15 @@ class _Where:
 
 
 def freeze(extra: Mapping[str, Any], known: frozenset[str]) -> FrozenDict:
-    """Return a deep-frozen copy of ``extra``, or raise for what TOML or petfleet cannot keep there.
+    """Return a deep-frozen copy of ``extra``.
+
+    Args:
+        extra: the unknown keys and their values.
+        known: the keys that are fields, and not allowed here.
 
     Raises:
-        TypeError: a key is no str, or a value is of no TOML type.
-        ValueError: a key is one of ``known``, a value has no TOML form, or the nesting is too deep.
+        TypeError: a key is not a str, or TOML has no such type.
+        ValueError: a key is one of ``known``, TOML cannot hold a value, or the nesting is too deep.
     """
     if extra is EMPTY:
         return EMPTY
@@ -115,7 +119,7 @@ def _freeze_datetime(value: datetime, where: object) -> datetime:
 
 
 def integer(value: int, what: object) -> int:
-    """Return ``value`` as exactly ``int``; TypeError if it is none (a bool is none), ValueError outside 64 bits."""
+    """Return ``value`` as exactly ``int``; TypeError if it is not an int or is a bool, ValueError beyond 64 bits."""
     if type(value) is not int:
         if isinstance(value, bool) or not isinstance(value, int):
             way_out = ": use int(...)" if isinstance(value, float) else ""
@@ -128,7 +132,7 @@ def integer(value: int, what: object) -> int:
 
 
 def same(one: Any, other: Any) -> bool:
-    """True if both mean the same TOML: unlike ==, 1 is not True or 1.0, NaN is NaN, and 0.0 is not -0.0."""
+    """Return whether both are the same in TOML: unlike ==, 1 is not True or 1.0, NaN is NaN, and 0.0 is not -0.0."""
     if type(one) is not type(other):
         return False
     if isinstance(one, FrozenDict):

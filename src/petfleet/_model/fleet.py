@@ -1,7 +1,7 @@
 """The values: a pet handle, a fleet, the pure changes of a fleet, and the two memory keys. No I/O."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: the two classes name the public module as theirs, and typing.get_type_hints
+# would look there for names like Mapping.
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,10 @@ _set: Callable[[object, str, object], None] = object.__setattr__
 
 
 class _Written:
-    """The codec's note of a handle's text, no part of its value: writing 1,000 unchanged pets costs 1,000 look-ups."""
+    """A slot for the TOML text of a handle, which is no part of its value.
+
+    The codec fills it, so that writing a fleet again renders only the pets that changed.
+    """
 
     __slots__ = ("_block",)
     _block: str
@@ -27,21 +30,24 @@ class _Written:
 @final
 @dataclass(frozen=True, slots=True, init=False)
 class PetHandle(_Written):
-    """One pet as the index knows it: immutable, hashable, checked when it is made.
+    """One pet in a fleet: immutable, hashable, and checked when it is created.
+
+    Not promised: that the name is unique, or not empty; :meth:`PetFleet.with_pet` checks both.
 
     Args:
-        pet_name: the name, unique in a fleet that petfleet itself built.
+        pet_name: the name.
         role: the caller's own word for what the pet is.
-        manifest_path: where the caller keeps the pet's manifest. Its text is kept exactly and never opened; a path
-            object becomes ``os.fspath`` of it.
+        manifest_path: where the caller keeps the pet's manifest. petfleet stores the text unchanged and never opens the
+            file. A path object is stored as ``os.fspath`` of it.
         last_active: Unix time in whole seconds.
         extra: keys that petfleet does not know, written back with the pet; TOML values only.
 
     Raises:
-        TypeError: an argument is of the wrong type; nothing is coerced, a bool is no integer.
-        ValueError: a text that UTF-8 cannot hold, an integer outside 64 bits, an extra that TOML cannot hold.
+        TypeError: an argument has the wrong type. Nothing is converted; a bool is not an integer.
+        ValueError: UTF-8 cannot hold a text, an integer exceeds 64 bits, or TOML cannot hold ``extra``.
     """
 
+    __module__ = "petfleet"
     pet_name: str
     role: str
     manifest_path: str
@@ -68,22 +74,23 @@ class PetHandle(_Written):
 @final
 @dataclass(frozen=True, slots=True, init=False)
 class PetFleet:
-    """One user's pets in order, and which of them is active: immutable, hashable, checked when it is made.
+    """One user's pets in order, and which of them is active: immutable, hashable, and checked when it is created.
 
-    A fleet takes any text as names: a file may hold names twice or an active pet that is not there. Where a name
-    occurs twice, look-ups and changes mean the first.
+    Not promised: that names are unique, or that the active pet is one of the pets, since a file may say otherwise. If a
+    name occurs twice, look-ups and changes use the first pet of that name.
 
     Args:
-        user_id: whose fleet it is; the store has rules for it, this class has none.
+        user_id: the user. The store has rules for user ids, this class has none.
         pets: the handles, in order.
         active_pet: the name of the active pet, or None.
         extra: top-level keys that petfleet does not know, written back with the fleet; TOML values only.
 
     Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: a text that UTF-8 cannot hold, or an extra that TOML cannot hold.
+        TypeError: an argument has the wrong type.
+        ValueError: UTF-8 cannot hold a text, or TOML cannot hold ``extra``.
     """
 
+    __module__ = "petfleet"
     user_id: str
     pets: tuple[PetHandle, ...] = ()
     active_pet: str | None = None
@@ -113,7 +120,11 @@ class PetFleet:
         return None
 
     def pet(self, pet_name: str) -> PetHandle:
-        """Return the pet of that name; PetNotInFleetError if there is none."""
+        """Return the pet of that name.
+
+        Raises:
+            PetNotInFleetError: there is none.
+        """
         return self.pets[self._index(pet_name)]
 
     @property
@@ -121,8 +132,8 @@ class PetFleet:
         """The active pet's handle; None if no pet is active or the active one is not in the fleet."""
         return None if self.active_pet is None else self.get(self.active_pet)
 
-    def with_pet(self, handle: PetHandle) -> PetFleet:
-        """Return the fleet with ``handle`` appended; if no pet is active, it becomes active.
+    def with_pet(self, handle: PetHandle) -> "PetFleet":
+        """Return the fleet with ``handle`` appended. If no pet is active, the new one becomes active.
 
         Raises:
             PetAlreadyInFleetError: the name is taken.
@@ -134,14 +145,14 @@ class PetFleet:
         active_pet = handle.pet_name if self.active_pet is None else self.active_pet
         return self._with((*self.pets, handle), active_pet)
 
-    def with_replaced(self, pet_name: str, handle: PetHandle) -> PetFleet:
-        """Return the fleet with ``handle`` in the place of the pet of that name.
+    def with_replaced(self, pet_name: str, handle: PetHandle) -> "PetFleet":
+        """Return the fleet with ``handle`` in place of the pet of that name.
 
-        A new name is a renaming: the pet stays active if it was.
+        ``handle`` may have another name: this renames the pet, which stays active if it was.
 
         Raises:
             PetNotInFleetError: there is no such pet.
-            PetAlreadyInFleetError: the new name is taken by another pet.
+            PetAlreadyInFleetError: another pet has the new name.
             InvalidNameError: the new name is empty.
         """
         index = self._index(pet_name)
@@ -154,8 +165,8 @@ class PetFleet:
                 active_pet = handle.pet_name
         return self._with((*self.pets[:index], handle, *self.pets[index + 1 :]), active_pet)
 
-    def without_pet(self, pet_name: str) -> PetFleet:
-        """Return the fleet without that pet; if it was active, the first remaining pet becomes active, else none.
+    def without_pet(self, pet_name: str) -> "PetFleet":
+        """Return the fleet without that pet. If it was active, the first of the other pets becomes active, if any.
 
         Raises:
             PetNotInFleetError: there is no such pet.
@@ -167,20 +178,26 @@ class PetFleet:
             active_pet = pets[0].pet_name if pets else None
         return self._with(pets, active_pet)
 
-    def with_active(self, pet_name: str) -> PetFleet:
-        """Return the fleet with that pet active; PetNotInFleetError if there is no such pet."""
-        self._index(pet_name)
-        return self._with(self.pets, pet_name)
-
-    def with_last_active(self, pet_name: str, seconds: int) -> PetFleet:
-        """Return the fleet with that pet's ``last_active`` set to ``seconds`` of Unix time.
+    def with_active(self, pet_name: str) -> "PetFleet":
+        """Return the fleet with that pet active.
 
         Raises:
             PetNotInFleetError: there is no such pet.
         """
+        self._index(pet_name)
+        return self._with(self.pets, pet_name)
+
+    def with_last_active(self, pet_name: str, seconds: int) -> "PetFleet":
+        """Return the fleet with that pet's ``last_active`` set to ``seconds`` of Unix time.
+
+        Raises:
+            PetNotInFleetError: there is no such pet.
+            TypeError: ``seconds`` is not an int.
+            ValueError: it exceeds 64 bits.
+        """
         index = self._index(pet_name)
         old = self.pets[index]
-        # All else was checked before.
+        # All other fields were checked before.
         new = object.__new__(PetHandle)
         _set(new, "pet_name", old.pet_name)
         _set(new, "role", old.role)
@@ -196,8 +213,8 @@ class PetFleet:
                 return index
         raise PetNotInFleetError(self.user_id, pet_name)
 
-    def _with(self, pets: tuple[PetHandle, ...], active_pet: str | None) -> PetFleet:
-        # All of it was checked before; checking 1,000 handles again would cost more than the change.
+    def _with(self, pets: tuple[PetHandle, ...], active_pet: str | None) -> "PetFleet":
+        # All fields were checked before; checking 1,000 handles again would cost more than the change.
         changed = object.__new__(PetFleet)
         _set(changed, "user_id", self.user_id)
         _set(changed, "pets", pets)
@@ -216,7 +233,8 @@ def shared_memory_key(user_id: str) -> str:
     """Return ``shared::{user_id}``: the key of the memory that all pets of a user share.
 
     Raises:
-        InvalidNameError: the store would not take that user id.
+        InvalidNameError: the user id breaks a rule of the store.
+        TypeError: it is not a str.
     """
     return f"shared::{check_user_id(user_id)}"
 
@@ -224,9 +242,14 @@ def shared_memory_key(user_id: str) -> str:
 def per_pet_memory_key(user_id: str, pet_name: str) -> str:
     """Return ``pet::{user_id}::{pet_name}``: the key of one pet's own conversation.
 
-    No two pairs of a valid user id and a pet name have the same key.
+    Two different pairs of user id and pet name never have the same key.
 
     Raises:
-        InvalidNameError: the store would not take that user id.
+        InvalidNameError: the user id breaks a rule of the store.
+        TypeError: an argument is not a str.
+        ValueError: UTF-8 cannot hold the pet's name.
     """
     return f"pet::{check_user_id(user_id)}::{text(pet_name, 'pet_name')}"
+
+
+shared_memory_key.__module__ = per_pet_memory_key.__module__ = "petfleet"

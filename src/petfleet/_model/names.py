@@ -1,4 +1,4 @@
-"""Which texts may be user ids and pet names: rules shared by paths and memory keys."""
+"""The rules for user ids and pet names, shared by paths and memory keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from petfleet._model.errors import InvalidNameError
 
-FLEET_FILE: Final = "fleet.toml"  # what a fleet is called, in a directory and in a bucket
+FLEET_FILE: Final = "fleet.toml"  # the name of a fleet's file or object
 _WINDOWS = sys.platform == "win32"
 _WINDOWS_CHARACTERS = frozenset('<>:"\\|?*')
 _WINDOWS_DEVICES = frozenset(
@@ -21,7 +21,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def text(value: str, what: object) -> str:
-    """Return ``value`` as exactly ``str``; TypeError if it is none, ValueError if UTF-8 cannot hold it."""
+    """Return ``value`` as exactly ``str``; TypeError if it is not a str, ValueError if UTF-8 cannot hold it."""
     if type(value) is not str:
         if not isinstance(value, str):
             way_out = f": use str({value!r})" if isinstance(value, int) else ""
@@ -56,7 +56,7 @@ def check_pet_name(pet_name: str) -> str:
 
 def _broken_rule(user_id: str) -> str | None:
     if not _WINDOWS and _ORDINARY.fullmatch(user_id):
-        return None  # no rule says anything about these
+        return None  # such ids follow every rule
     if not user_id:
         return "a user id must not be empty"
     if user_id in (".", ".."):

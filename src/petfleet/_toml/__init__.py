@@ -1,1 +1,1 @@
-"""A fleet as TOML text, and back."""
+"""Fleets as TOML text: `decode` reads it, `encode` writes it, `limits` bounds it."""

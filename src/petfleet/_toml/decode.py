@@ -1,4 +1,4 @@
-"""The fleet that a TOML text means."""
+"""Reading: a fleet from its TOML text."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _BRACKET_LINE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 
 def loads(text: str | bytes, *, user_id: str | None = None) -> PetFleet:
-    """Return the fleet that a TOML text means.
+    """Return the fleet that a TOML text describes. Any TOML layout is accepted; comments are not kept.
 
     Args:
-        text: the content of a fleet file; bytes are UTF-8. One leading byte-order mark is allowed.
-        user_id: the user_id that the text must hold, or None for any.
+        text: the content of a fleet file, at most 16 MiB; bytes are UTF-8. One leading byte-order mark is allowed.
+        user_id: the user_id that the text must have; None allows any.
 
     Raises:
-        FleetFormatError: the text is no fleet, or another user's; its ``path`` is None.
+        FleetFormatError: the text is not a fleet, or another user's. Its ``path`` is None.
         TypeError: ``text`` is neither str nor bytes.
     """
     source = _decode(text)
@@ -30,13 +30,13 @@ def loads(text: str | bytes, *, user_id: str | None = None) -> PetFleet:
         fleet = _parse_document(source)
     if user_id is not None and fleet.user_id != user_id:
         raise FleetFormatError(
-            None, f"user_id = {user_id!r}, found {_shown(fleet.user_id)}", limits.Lines(source).of("user_id"), None
+            None, f"user_id = {user_id!r}, found {_printable(fleet.user_id)}", limits.Lines(source).of("user_id"), None
         )
     return fleet
 
 
 def user_id_in(data: bytes) -> str | None:
-    """Return the user_id that a broken fleet text holds, as far as it can be told; None if it cannot."""
+    """Return the user_id of a broken fleet text if it can still be found, otherwise None."""
     try:
         source = _decode(data)
     except FleetFormatError:
@@ -49,7 +49,7 @@ def user_id_in(data: bytes) -> str | None:
             found = limits.parse(limits.Lines(part)).get("user_id")
         except FleetFormatError as error:
             if part is source and error.line is not None:
-                parts.append("\n".join(source.split("\n")[: error.line - 1]))  # all above the mistake
+                parts.append("\n".join(source.split("\n")[: error.line - 1]))  # everything above the error
             continue
         if isinstance(found, str):
             return found
@@ -76,10 +76,10 @@ def _decode(text: str | bytes) -> str:
 
 
 def _parse_blocks(source: str) -> PetFleet | None:
-    """Parse a text in the layout that petfleet writes, block by block; None where only the full parser can tell.
+    """Parse a text in the layout that petfleet writes, block by block; return None if it needs the full parser.
 
-    None, too, for whatever is wrong with the text, so that the full parser says where. A multi-line string or array
-    that a block's start stands in is torn by the split, and its first piece cannot be parsed.
+    Also None for every error, so that the full parser reports its place. If a multi-line string or array contains the
+    start of a block, the split breaks it in two, and its first half cannot be parsed.
     """
     head, *blocks = source.split(BLOCK_START)
     pets = block_cache.get_all(blocks)
@@ -87,7 +87,7 @@ def _parse_blocks(source: str) -> PetFleet | None:
         for index, handle in enumerate(pets):
             if handle is None:
                 pets[index] = _parse_plain_block(blocks[index])
-    # Pets without unknown keys, however many, are light.
+    # Any number of pets is cheap to parse, if none has unknown keys.
     if None in pets or not PLAIN_HEAD.fullmatch(head):
         try:
             limits.check_weight(source)
@@ -108,21 +108,22 @@ def _parse_plain_block(block: str) -> PetHandle | None:
     pet_name, role, manifest_path, last_active = plain.groups()
     try:
         handle = PetHandle(pet_name, role, manifest_path, int(last_active))
-    except ValueError:  # as below
+    except ValueError:  # as in parse_block
         return None
     if block.endswith("\n"):
-        carry_block(handle, block)  # exactly what would be written for it
+        carry_block(handle, block)  # exactly the text that would be written for it
     block_cache.put(block, handle, len(block))
     return handle
 
 
 def parse_block(block: str) -> PetHandle | None:
+    """Return the pet that a block describes; None if the block does not describe one by itself."""
     if _BRACKET_LINE.search(block):
         return None  # a table of the document, not of this pet
     try:
         fields = limits.parse(limits.Lines(block))
         handle = PetHandle(extra=_unknown(fields, HANDLE_KEYS), **_known(fields, HANDLE_KEYS))
-    # Of the full parser's errors none is lost: it now reads the whole text and raises its own.
+    # No error is lost: the full parser then reads the whole text, and raises its own.
     except (TypeError, ValueError, RecursionError):
         return None
     if not handle.extra:
@@ -142,7 +143,7 @@ def _parse_head(head: str, pets: list[PetHandle]) -> PetFleet | None:
         if "pets" in fields:
             return None
         return PetFleet(fields["user_id"], pets, fields.get("active_pet"), _unknown(fields, FLEET_KEYS))
-    except (KeyError, TypeError, ValueError, RecursionError):  # as above
+    except (KeyError, TypeError, ValueError, RecursionError):  # as in parse_block
         return None
 
 
@@ -170,7 +171,7 @@ def _parse_document(source: str) -> PetFleet:
 
 def _parse_pet(table: object, lines: limits.Lines, index: int) -> PetHandle:
     if not isinstance(table, dict):
-        raise FleetFormatError(None, f"a table for pet {index + 1}, found {_shown(table)}", lines.of("pets"))
+        raise FleetFormatError(None, f"a table for pet {index + 1}, found {_printable(table)}", lines.of("pets"))
     try:
         return PetHandle(
             _field(table, "pet_name", str, lines, index),
@@ -198,12 +199,15 @@ def _field(table: dict[str, Any], name: str, kind: type, lines: limits.Lines, in
     value = table[name]
     if type(value) is not kind:
         line = lines.of(name) if index is None else lines.of(name, index)
-        raise FleetFormatError(None, f"{name}{owner} to be {_TYPE_NAMES[kind]}, found {_shown(value)}", line)
+        raise FleetFormatError(None, f"{name}{owner} to be {_TYPE_NAMES[kind]}, found {_printable(value)}", line)
     return value
 
 
-def _shown(value: object) -> str:
+def _printable(value: object) -> str:
     try:
         return f"{value!r:.100}"
     except (RecursionError, ValueError):  # deep nesting, or an integer of thousands of digits
         return f"a {type(value).__name__} beyond printing"
+
+
+loads.__module__ = "petfleet"

@@ -1,4 +1,4 @@
-"""A fleet as TOML text."""
+"""Writing: the TOML text of a fleet."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ _extra_of = operator.attrgetter("extra")
 
 
 def dumps(fleet: PetFleet) -> str:
-    """Return the TOML text of ``fleet``: exactly what ``save`` writes.
+    """Return the TOML text of ``fleet``, exactly as ``save`` writes it to a file.
 
-    ``sha256(dumps(fleet).encode())`` is a fleet's ETag. The text was parsed back and means the same fleet.
+    The text was parsed back: :func:`petfleet.loads` returns the same fleet. ``sha256(dumps(fleet).encode())`` can serve
+    as its ETag.
 
     Raises:
-        TypeError: ``fleet`` is no PetFleet.
-        ValueError: the text would be larger than a fleet file may be (16 MiB).
+        TypeError: ``fleet`` is not a PetFleet.
+        ValueError: the text is larger than a fleet file may be (16 MiB), or too expensive to parse.
     """
     if type(fleet) is not PetFleet:
         raise TypeError(f"dumps takes a PetFleet, not {type(fleet).__name__}")
@@ -44,13 +45,13 @@ def dumps(fleet: PetFleet) -> str:
 
 
 class Parts(NamedTuple):
-    """What :func:`dumps` is made of: comparing and checking it piece by piece costs no join of 1,000 pets.
+    """The parts of a fleet's text. They can be compared and checked without joining the texts of 1,000 pets.
 
     Attributes:
         head: everything before the pets.
         blocks: the text of each pet; without pets, ``pets = []`` is in the head.
         tail: the unknown tables.
-        plain: whether the head reads back as it should, judged by itself.
+        plain: whether the head alone is known to read back as the same values.
     """
 
     head: str
@@ -65,19 +66,22 @@ class Parts(NamedTuple):
 
 
 def render_parts(fleet: PetFleet, before: tuple[PetFleet, Parts] | None = None) -> Parts:
-    """Return what :func:`dumps` is made of, each new piece parsed back by itself; ValueError as there.
+    """Return the parts of the text of a fleet. Each new part is parsed back by itself.
 
     Args:
         fleet: what to write.
-        before: another fleet and its pieces: if ``fleet`` has the same head, that need not be made again.
+        before: another fleet and its parts; if ``fleet`` has the same head, it is used again.
+
+    Raises:
+        ValueError: as in :func:`dumps`.
     """
-    made, checked = _render(fleet, before)
-    size = sum(map(len, made.blocks)) + len(made.head)
-    # A character has at most four bytes, and the lines between the blocks add less than a quarter to them. Each block
-    # may be light enough to be read and all of them too heavy, if pets have unknown keys.
+    parts, checked = _render(fleet, before)
+    size = sum(map(len, parts.blocks)) + len(parts.head)
+    # A character has at most four bytes, and the lines between the blocks add less than a quarter to the size. If pets
+    # have unknown keys, each block may be cheap to parse, and all of them together too expensive.
     if not checked or size > limits.MAX_BYTES // 5 or _may_be_heavy(2 * size, fleet):
-        confirm(made.text(), fleet)
-    return made
+        confirm(parts.text(), fleet)
+    return parts
 
 
 def confirm(text: str, fleet: PetFleet) -> None:
@@ -100,7 +104,7 @@ def _may_be_heavy(size: int, fleet: PetFleet) -> bool:
 
 
 def _consists_of_checked_parts(text: str, fleet: PetFleet) -> bool:
-    """Say whether a text falls apart into the very pieces that were each read back: the parser would split it there."""
+    """Return whether a text splits into the very parts that were each read back, as the parser would split it."""
     head, *blocks = text.split(BLOCK_START)
     plain = PLAIN_HEAD.fullmatch(head)
     try:
@@ -111,7 +115,7 @@ def _consists_of_checked_parts(text: str, fleet: PetFleet) -> bool:
             and blocks == list(map(carried_block, fleet.pets))
         )
     except AttributeError:
-        return False  # a handle carries no text that was read back
+        return False  # a handle carries no text
 
 
 def _check_size(text: str, fleet: PetFleet) -> None:
@@ -125,7 +129,7 @@ def _check_size(text: str, fleet: PetFleet) -> None:
 
 
 def _render(fleet: PetFleet, before: tuple[PetFleet, Parts] | None) -> tuple[Parts, bool]:
-    """Return the pieces, and whether each of them is known to read back as it should."""
+    """Return the parts, and whether each of them is known to read back as the same values."""
     if before is not None and _has_head_of(fleet, before[0]):
         head, _, tail, plain = before[1]
     else:
@@ -135,8 +139,8 @@ def _render(fleet: PetFleet, before: tuple[PetFleet, Parts] | None) -> tuple[Par
     carried = map(carried_block, fleet.pets)
     while True:
         try:
-            # What came before an error stays in the list (CPython), and the iterator goes on behind it: of 1,000 pets
-            # the one that is new is found in 25 us.
+            # In CPython, items before an error stay in the list, and the iterator goes on after it. This finds one new
+            # pet among 1,000 in 25 us.
             blocks.extend(carried)
         except AttributeError:
             handle = fleet.pets[len(blocks)]
@@ -159,7 +163,7 @@ def _has_head_of(fleet: PetFleet, other: PetFleet) -> bool:
 
 
 def _render_head(fleet: PetFleet) -> tuple[str, str, bool]:
-    """Return all of the text but the pets, in two parts, and whether it is known to read back as it should."""
+    """Return the head and the tail, and whether they are known to read back as the same values."""
     head = f"user_id = {_string(fleet.user_id)}\n"
     if fleet.active_pet is not None:
         head += f"active_pet = {_string(fleet.active_pet)}\n"
@@ -167,22 +171,22 @@ def _render_head(fleet: PetFleet) -> tuple[str, str, bool]:
     plain = found is not None and found.group(1, 2) == (fleet.user_id, fleet.active_pet) and not fleet.extra
     tail = ""
     for key, value in fleet.extra.items():
-        # Not dumps: the header of each table repeats all keys above it, so that 1 MiB can become many GiB.
+        # Not dumps: the header of each table repeats all keys above it, so 1 MiB of tables can become many GiB of text.
         written = _Bounded(fleet.user_id, limits.MAX_BYTES - len(head) - len(tail))
         tomli_w.dump({key: value}, written)
-        piece = written.getvalue().decode()
+        entry = written.getvalue().decode()
         # A key is never written with a leading bracket, so this is a table or an array of tables.
-        if piece.startswith("["):
-            tail += f"\n{piece}"
+        if entry.startswith("["):
+            tail += f"\n{entry}"
         else:
-            head += piece
+            head += entry
     if not fleet.pets:
         head += NO_PETS
     return head, tail, plain
 
 
 class _Bounded(io.BytesIO):
-    """Takes what tomli_w writes, as long as it is no more than a fleet file may hold."""
+    """A buffer for tomli_w that refuses to grow beyond the size of a fleet file."""
 
     def __init__(self, user_id: str, most: int) -> None:
         super().__init__()
@@ -199,9 +203,9 @@ class _Bounded(io.BytesIO):
 
 
 def _plain_block(handle: PetHandle) -> str | None:
-    """Return the handle's text, and have the handle carry it; None if that takes more than quotes around each string.
+    """Return the handle's text, and let the handle carry it; None if a string needs more than quotes around it.
 
-    Found out by reading it back: as good as making a handle of it to compare, and several times as fast.
+    This is checked by matching the text, as safe as parsing and comparing it, and several times as fast.
     """
     if handle.extra:
         return None
@@ -222,7 +226,7 @@ def _quoted(handle: PetHandle) -> str:
 
 
 def _note_block(handle: PetHandle, block: str) -> bool:
-    """Have the handle carry its text, if that reads back as it should."""
+    """Let the handle carry its text if the text reads back as an equal handle; return whether it does."""
     back = parse_block(block)
     if back is None or not _same_handle(back, handle):
         return False
@@ -238,15 +242,15 @@ def _render_block(handle: PetHandle) -> str:
         f"last_active = {handle.last_active}\n"
     )
     for key, value in handle.extra.items():
-        # Within an array that is not one of tables only, tomli_w writes every value inline: no [table] may follow a
-        # pet's own keys, or it would belong to the document. The array around it is cut off again.
+        # In an array with other values than tables, tomli_w writes every value inline. A [table] after the pet's own
+        # keys would belong to the document. The array around the value is cut off again.
         inline = tomli_w.dumps({"x": [value, 0]}, indent=0)
         block += tomli_w.dumps({key: 0})[: -len("0\n")] + inline[len("x = [\n") : -len(",\n0,\n]\n")] + "\n"
     return block
 
 
 def _string(value: str) -> str:
-    # tomli_w looks at each character in turn, which made it half of the time of a commit.
+    # tomli_w looks at each character in turn, which took half of the time of a commit.
     if PLAIN_TEXT.fullmatch(value):
         return f'"{value}"'
     return tomli_w.dumps({"x": value})[len("x = ") : -len("\n")]
@@ -263,7 +267,7 @@ def _same_fleet(one: PetFleet, other: PetFleet) -> bool:
 
 
 def _same_handle(one: PetHandle, other: PetHandle) -> bool:
-    # Not ==, which sees no difference between the extras 1 and True, and one between NaN and NaN.
+    # Not ==: for it, the extras 1 and True are equal, and NaN is not equal to NaN.
     return one is other or (
         one.pet_name == other.pet_name
         and one.role == other.role
@@ -271,3 +275,6 @@ def _same_handle(one: PetHandle, other: PetHandle) -> bool:
         and one.last_active == other.last_active
         and same(one.extra, other.extra)
     )
+
+
+dumps.__module__ = "petfleet"

@@ -1,4 +1,4 @@
-"""The layout in which petfleet writes a fleet, and the texts of pets that are known to be right."""
+"""The layout in which petfleet writes a fleet, and caches of texts that were checked."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import re
 from petfleet._model.fleet import PetHandle
 from petfleet._util.cache import BoundedCache
 
-# The text of one pet, and the handle that it means. It cannot be stale: whole texts are compared. Pets with unknown
-# keys stay out of it. In the other direction, a handle carries its own text.
+# Maps the text of one pet to its handle. It cannot be stale, since whole texts are compared. Pets with unknown keys are
+# not cached. For the other direction, a handle carries its own text.
 block_cache: BoundedCache[str, PetHandle] = BoundedCache(8192, 2 * 1024 * 1024)
 
 BLOCK_START = "\n[[pets]]\n"
-_PLAIN = r'[^"\\\x00-\x1f\x7f]*'  # what stands in a TOML string as it is
+_PLAIN = r'[^"\\\x00-\x1f\x7f]*'  # characters that a TOML string holds unescaped
 _STRING = f'"({_PLAIN})"'
 PLAIN_TEXT = re.compile(_PLAIN)
 PLAIN_BLOCK = re.compile(
@@ -25,7 +25,6 @@ carried_block = operator.attrgetter("_block")
 
 
 def carry_block(handle: PetHandle, block: str) -> None:
-    """Have a handle carry its text, for the next time that it is written."""
-    # Only ever a text that was read back: what is made of such pieces needs no parser to be right. No part of the
-    # value, so being frozen does not matter.
+    """Let a handle carry its text, for the next time that it is written. The text must have been read back."""
+    # A fleet of such texts is written without parsing it again. The handle is frozen, but this is no part of its value.
     object.__setattr__(handle, "_block", block)

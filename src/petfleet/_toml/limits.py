@@ -1,4 +1,4 @@
-"""TOML text that is not dear to parse, and where in it things stand."""
+"""Limits on expensive TOML, and line look-up for errors."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Final
 from petfleet._model.errors import FleetFormatError
 
 MAX_BYTES: Final = 16 * 1024 * 1024  # of a fleet file
-_MAX_NESTING: Final = 100  # brackets within brackets, and parts of one dotted key: both cost the parser dearly
-_MAX_TABLES: Final = 600_000  # tables and arrays: the parser makes up to a kilobyte of notes on each
-_MAX_PARTS: Final = 100_000  # of all dotted keys together: for each, notes on all the parts before it as well
-_MAX_VALUES: Final = 4_000_000  # at up to 4 us
-_MAX_STEPS: Final = 16_000_000  # for each value the parser walks all parts of the header above
-LIGHTEST_HEAVY: Final = 200_000  # characters, below which no text has so many of anything
-_MAX_DIGITS: Final = 4300  # of a number, as int() has it; the parser's own look at it takes 140 bytes a digit
+_MAX_NESTING: Final = 100  # levels of brackets, and parts of one dotted key: the parser is slow with both
+_MAX_TABLES: Final = 600_000  # tables and arrays: the parser keeps up to a kilobyte for each
+_MAX_PARTS: Final = 100_000  # of all dotted keys together: for each part, the parser also keeps all parts before it
+_MAX_VALUES: Final = 4_000_000  # each takes up to 4 us
+_MAX_STEPS: Final = 16_000_000  # for each value, the parser walks all parts of the header above it
+LIGHTEST_HEAVY: Final = 200_000  # characters; a shorter text cannot exceed any of these limits
+_MAX_DIGITS: Final = 4300  # of a number, the limit of int(); the parser's regular expression takes 140 bytes a digit
 _LONGEST_REASON: Final = 300
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-# Strings and comments, as TOML delimits them. An unterminated one runs to where it must have ended, so that no text
-# makes this scan twice; the parser refuses it anyway. Three hazards: a group that repeats without a bound takes 60
-# bytes of memory a repetition; a possessive group matches wrongly before Python 3.11.5; and characters that repeat in a
-# group, unless possessively, take exponential time where the string does not end.
-# First: a comment, a string of one line that ends soon, or how any other string begins.
+# Strings and comments, as TOML delimits them. An unterminated string is taken to end at the last possible place, so
+# that no text is scanned twice; the parser refuses it anyway. Three hazards: a group that repeats without a bound takes
+# 60 bytes of memory for each repetition; a possessive group matches wrongly before Python 3.11.5; and characters that
+# repeat in a group take exponential time in an unterminated string, unless they repeat possessively.
+# The first pattern: a comment, a short string on one line, or the start of any other string.
 _OPAQUE = re.compile(r"""#[^\n]*+|"(?:[^"\\\n]++|\\[^\n]){1,1000}"|""(?!")|'[^'\n]++'|''(?!')|("{3}|'{3}|"|')""")
 _BODIES = {
     '"""': (re.compile(r'(?:[^"\\]++|\\.|"(?!"")){1,1000}', re.DOTALL), re.compile(r'"{3,5}|\\?\Z')),
@@ -30,7 +30,7 @@ _BODIES = {
     '"': (re.compile(r'(?:[^"\\\n]++|\\[^\n]){1,1000}'), re.compile('"?')),
     "'": (re.compile(r"[^'\n]+"), re.compile("'?")),
 }
-# All parts of a dotted key but the last, or the first hundred of them, and the sign behind that.
+# All parts of a dotted key but the last, or the first hundred of them, and the character that follows.
 _PART = r'[A-Za-z0-9_"-]'
 _DOTTED = re.compile(
     rf"(?<!{_PART})((?:{_PART}++[ \t]*+\.[ \t]*+){{1,{_MAX_NESTING}}}){_PART}*+[ \t]*+([]=]?)",
@@ -40,8 +40,8 @@ _BRACKET = re.compile(r"[][{}]")
 
 
 def parse(lines: Lines) -> dict[str, Any]:
-    """Return what a text means as plain TOML; FleetFormatError, with the place, however the parser fails."""
-    import tomllib  # an eighth of what importing petfleet would take; the blocks that petfleet writes need no parser
+    """Parse a text as plain TOML; FleetFormatError, with the place, for every error of the parser."""
+    import tomllib  # here, since it would add an eighth to importing petfleet, and most fleets are read without it
 
     _check_nesting(lines)
     source = lines.source
@@ -62,7 +62,7 @@ def parse(lines: Lines) -> dict[str, Any]:
 
 
 def _check_nesting(lines: Lines) -> None:
-    """Refuse what is cheap to write and dear to parse: deep nesting, keys of very many parts, numbers of megabytes."""
+    """Refuse short texts that are expensive to parse: deep nesting, keys of many parts, numbers of many digits."""
     level = 0
     for bracket in _BRACKET.finditer(lines.skeleton):
         level += 1 if bracket[0] in "[{" else -1
@@ -77,17 +77,17 @@ def _check_nesting(lines: Lines) -> None:
 
 
 def check_weight(source: str) -> None:
-    """Refuse what would take the parser minutes or gigabytes by sheer number, whichever way the text is then read."""
+    """Refuse texts with so many tables, keys or values that the parser would take minutes or gigabytes."""
     if len(source) < LIGHTEST_HEAVY:
         return
     tables, values = source.count("[") + source.count("{"), source.count("=") + source.count(",")
     if tables <= _MAX_TABLES and 2 * source.count(".") <= _MAX_PARTS and values <= _MAX_STEPS // _MAX_NESTING:
-        return  # even if none of them stands in a string or comment
+        return  # even if none of them is inside a string or comment
     skeleton = Lines(source).skeleton
     tables, parts, deepest = skeleton.count("[") + skeleton.count("{"), 0, 1
     for key in _DOTTED.finditer(skeleton):
         length = key[1].count(".") + 1
-        # Two parts may be a number at the end of an array; a hundred are a key of which more may follow.
+        # Two parts may be a number at the end of an array; a hundred parts are a key that may go on.
         if key[2] == "=" or (key[2] and length > 2) or length > _MAX_NESTING:
             parts += length
         if key[2] == "]":
@@ -121,38 +121,38 @@ def _end_of_string(source: str, at: int, quotes: str) -> int:
     while more := body.match(source, at):
         at = more.end()
     closed = closing.match(source, at)
-    assert closed is not None  # every pattern matches nothing, too, or the end
+    assert closed is not None  # every pattern also matches the empty text, or the end
     return closed.end()
 
 
 def brief(reason: object) -> str:
-    """Return the reason for an error, cut where it quotes a name of megabytes."""
+    """Return the reason for an error, shortened if it quotes a very long name."""
     text = str(reason)
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 
 class Lines:
-    """Where in a text things stand, as far as a look at its lines can tell."""
+    """Finds the line of a name or a pet in a text. It looks only at the lines, so it may find none."""
 
     def __init__(self, source: str) -> None:
         self.source = source
-        # The same lines with the strings emptied and the comments gone.
+        # The same lines with empty strings and without comments.
         self.skeleton = _skeleton_of(source)
 
     def at(self, found: re.Match[str]) -> int:
-        """Return the line of something found in the skeleton."""
+        """Return the line of a match in the skeleton."""
         return self.skeleton.count("\n", 0, found.start()) + 1
 
     def of_pet(self, index: int) -> int | None:
-        """Return the line of the header of the pet at ``index``."""
+        """Return the line of the header of the pet at ``index``; None if unknown."""
         lines = ["".join(line.split()) for line in self._lines()]
         if '[[""]]' in lines:
-            return None  # a quoted header may be one of them
+            return None  # a quoted header may be a pet's
         headers = [number for number, line in enumerate(lines, 1) if line == "[[pets]]"]
         return headers[index] if index < len(headers) else None
 
     def of(self, name: str, index: int | None = None) -> int | None:
-        """Return the line that sets ``name`` at the top, or in the pet at ``index``."""
+        """Return the line that sets ``name`` at the top level, or in the pet at ``index``; None if unknown."""
         first = 0 if index is None else self.of_pet(index)
         if first is None:
             return None

@@ -1,1 +1,1 @@
-"""What every room may use: a cache, forks, logging, and the runtime (threads, locks, timers, the clock)."""
+"""Helpers for every room: a cache, random rests, hooks for forks and the exit, logging, and the runtime."""

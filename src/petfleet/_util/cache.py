@@ -17,22 +17,22 @@ class BoundedCache(Generic[K, V]):
     threads can only count a few bytes wrong or drop an entry early, and a fork could leave a lock locked.
     """
 
-    __slots__ = ("_bytes", "_most_bytes", "_most_entries", "_old", "_young")
+    __slots__ = ("_bytes", "_max_bytes", "_max_entries", "_old", "_young")
 
-    def __init__(self, most_entries: int, most_bytes: int) -> None:
+    def __init__(self, max_entries: int, max_bytes: int) -> None:
         # Half of each bound for each of the two generations.
-        self._most_entries = most_entries // 2
-        self._most_bytes = most_bytes // 2
+        self._max_entries = max_entries // 2
+        self._max_bytes = max_bytes // 2
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._young: dict[K, tuple[V, int]] = {}
         self._old: dict[K, tuple[V, int]] = {}
         self._bytes = 0
 
     def get(self, key: K) -> V | None:
-        """Return what was put under ``key``, or None if it is not known (any more)."""
+        """Return the value of ``key``, or None if it is not there (any more)."""
         entry = self._young.get(key)
         if entry is None:
             entry = self._old.get(key)
@@ -47,12 +47,12 @@ class BoundedCache(Generic[K, V]):
         return [self.get(key) if (entry := young.get(key)) is None else entry[0] for key in keys]
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Remember ``value``, which holds about ``size`` bytes."""
-        if size > self._most_bytes:
+        """Store ``value``, which takes about ``size`` bytes."""
+        if size > self._max_bytes:
             self.forget(key)
             return
         young = self._young
-        if len(young) >= self._most_entries or self._bytes + size > self._most_bytes:
+        if len(young) >= self._max_entries or self._bytes + size > self._max_bytes:
             self._old, self._young, self._bytes = young, {}, 0
             young = self._young
         replaced = young.get(key)
@@ -60,7 +60,7 @@ class BoundedCache(Generic[K, V]):
         self._bytes += size - (replaced[1] if replaced is not None else 0)
 
     def forget(self, key: K) -> None:
-        """Forget ``key``, if it is known."""
+        """Remove ``key``, if it is there."""
         self._young.pop(key, None)
         self._old.pop(key, None)
 

@@ -15,10 +15,11 @@ from typing import Final
 from petfleet._util import log
 
 Lock = threading.Lock
+Condition = threading.Condition
 Queue = queue.SimpleQueue
 sleep = time.sleep
-# Tests of our users freeze time (freezegun, time-machine) by replacing the functions that modules name: a loop that
-# waits for its end would never come to it.
+# Wrapped, because tests of our users freeze time (freezegun, time-machine) by replacing the functions that modules
+# name: with a frozen clock, a loop that waits until a time would never end.
 monotonic: Callable[[], float] = (
     functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
     if hasattr(time, "clock_gettime")
@@ -26,22 +27,22 @@ monotonic: Callable[[], float] = (
 )
 thread_time: Callable[[], float] = functools.partial(time.thread_time)
 
-_STEP: Final = 0.02  # seconds: each look takes the interpreter for a moment
-_LONGEST_WAIT: Final = 3600.0  # seconds; a condition takes no wait of some months
+_STEP: Final = 0.02  # seconds between two checks: each one takes the interpreter for a moment
+_LONGEST_WAIT: Final = 3600.0  # seconds; a condition refuses to wait for months
 
 
 def sleep_unless(is_over: Callable[[], bool], seconds: float) -> None:
-    """Sleep for that time, or until ``is_over()`` is true, at most a step late."""
+    """Sleep for some seconds, or until ``is_over()`` returns True, which is noticed within 20 ms."""
     give_up = monotonic() + seconds
     while not is_over() and monotonic() < give_up:
         sleep(_STEP)
 
 
 def start_thread(work: Callable[[], object], name: str, *, daemon: bool = True) -> threading.Thread:
-    """Start a thread; a daemon holds up no end of the interpreter.
+    """Start a thread and return it. The interpreter ends without waiting for a daemon.
 
     Raises:
-        OSError: the system gives no more threads.
+        OSError: the system allows no more threads.
     """
     thread = threading.Thread(target=work, name=name, daemon=daemon)
     try:
@@ -52,27 +53,8 @@ def start_thread(work: Callable[[], object], name: str, *, daemon: bool = True) 
     return thread
 
 
-class Condition(threading.Condition):
-    """A condition that costs next to nothing to notify while no one waits."""
-
-    waiting = 0
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is notified."""
-        self.waiting += 1
-        try:
-            return super().wait(timeout)
-        finally:
-            self.waiting -= 1
-
-    def notify_all(self) -> None:
-        """Wake all that wait."""
-        if self.waiting:
-            super().notify_all()
-
-
 class Timers:
-    """Calls functions when their time has come, in one thread that lives as long as any is due."""
+    """Calls functions later, in one thread that lives as long as any of them is still to be called."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -81,7 +63,7 @@ class Timers:
         self._runs = False
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> None:
-        """Call a short function after that time; OSError if there is no thread for it."""
+        """Call a short function after some seconds; OSError if there is no thread for it."""
         with self._changed:
             if not self._runs:
                 start_thread(self._run, "petfleet-timers")
@@ -93,7 +75,7 @@ class Timers:
         while (function := self._next()) is not None:
             try:
                 function()
-            except Exception as error:  # noqa: BLE001 - one user's trouble must not end the others' timers
+            except Exception as error:  # noqa: BLE001 - an error of one user must not end the timers of the others
                 log.warning("a timer failed: %r", error)
 
     def _next(self) -> Callable[[], object] | None:

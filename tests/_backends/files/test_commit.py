@@ -14,7 +14,8 @@ from petfleet._backends.files.backend import FileBackend
 from petfleet._commit.change import Change, Kind, carry_out
 from tests.conftest import pet
 from tests.support.commits import CLEAN, FLEET, LOCK, WRITING, add, commit, delete, load, names
-from tests.support.recording_os import RecordingOS
+from tests.support.recording_os import RecordingOS, os_with
+from tests.torture import means
 
 
 def test_a_change_is_written_synced_renamed_and_its_directory_synced(backend: FileBackend, system: RecordingOS) -> None:
@@ -95,6 +96,7 @@ def test_deleting_leaves_foreign_files(backend: FileBackend, path: Path) -> None
     """Only what is ours goes."""
     commit(backend, add("mira"))
     path.with_name("manifest.toml").write_text("x = 1\n")
+    path.with_name(".fleet.toml.00112233445566aa.tmp").write_text("of a writer that died")
     commit(backend, delete, Kind.CHANGE)
     assert names(path) == {"manifest.toml"}
 
@@ -112,15 +114,7 @@ def test_a_failed_creation_leaves_nothing(backend: FileBackend, path: Path) -> N
 
 def test_short_writes_are_continued(backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that takes three bytes at a time still writes all of them."""
-    whole = os.write
-
-    class Stingy:
-        write = staticmethod(lambda fd, data: whole(fd, data[:3]))
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(os, name)
-
-    monkeypatch.setattr(disk, "os", Stingy())
+    monkeypatch.setattr(disk, "os", os_with(write=lambda fd, data: os.write(fd, data[:3])))
     fleet = commit(backend, add("mira"))
     assert fleet is not None
     assert path.read_text() == dumps(fleet)
@@ -130,15 +124,7 @@ def test_a_file_that_grows_while_it_is_read_is_read_to_its_end(tmp_path: Path, m
     """Neither a short read nor a size that was true a moment ago ends the reading."""
     file = tmp_path / "file"
     file.write_bytes(b"0123456789")
-    whole = os.read
-
-    class Stingy:
-        read = staticmethod(lambda fd, size: whole(fd, min(size, 3)))
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(os, name)
-
-    monkeypatch.setattr(disk, "os", Stingy())
+    monkeypatch.setattr(disk, "os", os_with(read=lambda fd, size: os.read(fd, min(size, 3))))
     stored = disk.read(str(file), 100)
     assert stored is not None
     assert stored.data == b"0123456789"
@@ -176,7 +162,7 @@ def test_each_commit_writes_under_a_name_of_its_own(
 def test_a_planted_temporary_file_is_not_written_through(
     backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Even where a link stands under the temporary name, nothing outside is touched."""
+    """Even if there is a link at the temporary name, nothing outside is changed."""
     commit(backend, add("mira"))
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -190,8 +176,7 @@ def test_a_planted_temporary_file_is_not_written_through(
 
 def test_root_leaves_another_accounts_fleet_to_that_account(backend: FileBackend, path: Path, root: Path) -> None:
     """What root makes in another account's directory belongs to that account."""
-    if os.geteuid() != 0:
-        pytest.skip("needs to be root")
+    means.need("root")
     root.mkdir()
     os.chown(root, 12345, 23456)
     commit(backend, add("mira"))

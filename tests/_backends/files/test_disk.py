@@ -1,10 +1,9 @@
-"""Files in one directory: what stands there, and what cannot be had on this platform."""
+"""Files in one directory: what is at a path, and what differs between platforms."""
 
 from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,30 +13,23 @@ import pytest
 from petfleet import FleetFormatError
 from petfleet._backends.files import disk
 from tests.conftest import Clock, wait_until
+from tests.support.irregular import IRREGULAR
+from tests.support.recording_os import os_with
 
 
-@pytest.mark.parametrize("kind", ["link", "directory", "pipe", "socket"])
-def test_only_a_regular_file_is_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says what stands there instead, and nothing waits for a pipe's other end."""
-    monkeypatch.chdir(tmp_path)  # a socket's path has a length limit
-    path = tmp_path / "fleet.toml"
-    if kind == "link":
-        path.symlink_to(tmp_path / "nowhere")
-    elif kind == "directory":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    else:
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind("fleet.toml")
-    words = {"link": "a symbolic link", "directory": "a directory", "pipe": "a pipe", "socket": "a device or socket"}
+@pytest.mark.parametrize(("make", "expected"), IRREGULAR.values(), ids=IRREGULAR)
+def test_only_a_regular_file_is_read(tmp_path: Path, make: Callable[[Path], None], expected: str) -> None:
+    """The error says what is there instead, and nothing waits for a pipe's other end."""
+    path = tmp_path / "u" / "fleet.toml"
+    path.parent.mkdir()
+    make(path)
     with pytest.raises(FleetFormatError) as caught:
         disk.read(str(path), 100)
-    assert (caught.value.path, caught.value.expected) == (str(path), f"a regular file, not {words[kind]}")
+    assert (caught.value.path, caught.value.expected) == (str(path), expected)
 
 
 def test_a_file_larger_than_asked_for_has_no_data(tmp_path: Path) -> None:
-    """Its status is still told."""
+    """Its status is returned."""
     path = tmp_path / "file"
     path.write_bytes(b"12345")
     stored = disk.read(str(path), 4)
@@ -70,15 +62,10 @@ def test_a_refused_removal_is_an_error_unless_the_directory_is_in_use(tmp_path: 
 def test_a_root_that_can_never_exist_ends_the_making_of_directories(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where even the top is missing, the error is raised."""
 
-    class Nowhere:
-        @staticmethod
-        def mkdir(path: str, mode: int) -> None:
-            raise FileNotFoundError(errno.ENOENT, "no", path)
+    def nowhere(path: str, mode: int) -> None:
+        raise FileNotFoundError(errno.ENOENT, "no", path)
 
-        def __getattr__(self, name: str) -> object:
-            return getattr(os, name)
-
-    monkeypatch.setattr(disk, "os", Nowhere())
+    monkeypatch.setattr(disk, "os", os_with(mkdir=nowhere))
     with pytest.raises(FileNotFoundError):
         disk.make_directories("/a/b")
 
@@ -97,17 +84,9 @@ def test_macos_is_asked_to_empty_the_drives_cache(
             if refusal is not None:
                 raise OSError(refusal, "refused")
 
-    class System:
-        @staticmethod
-        def fsync(fd: int) -> None:
-            done.append("plain")
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(os, name)
-
     monkeypatch.setattr(disk, "fcntl", Fcntl())
     monkeypatch.setattr(disk, "_FULL_SYNC", 51)
-    monkeypatch.setattr(disk, "os", System())
+    monkeypatch.setattr(disk, "os", os_with(fsync=lambda fd: done.append("plain")))
     disk.sync_directory(str(tmp_path))
     assert done == synced
 
@@ -135,18 +114,14 @@ def test_windows_syncs_no_directory_and_retries_a_refused_rename(
     """Someone may hold the target open for a moment; simulated, never run there."""
     refusals = [PermissionError(errno.EACCES, "in use")] * 2
 
-    class System:
-        @staticmethod
-        def replace(source: str, target: str) -> None:
-            if refusals:
-                raise refusals.pop()
-            os.replace(source, target)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(os, name)
+    def replace(source: str, target: str) -> None:
+        if refusals:
+            raise refusals.pop()
+        os.replace(source, target)
 
     monkeypatch.setattr(disk, "_WINDOWS", True)
-    monkeypatch.setattr(disk, "os", System())
+    monkeypatch.setattr(disk, "_RENAME_SECONDS", 3600)
+    monkeypatch.setattr(disk, "os", os_with(replace=replace))
     disk.sync_directory(str(tmp_path / "never opened"))
     temporary = disk.temporary_name(str(tmp_path / "file"))
     disk.write_new(temporary, b"data", os.stat(tmp_path))
@@ -182,80 +157,68 @@ def test_reading_does_not_note_the_time(tmp_path: Path) -> None:
     assert ours.stat().st_atime == 1
 
 
-class _AnotherAccounts:
-    """A system that refuses to open a file, or only to do so without noting the time."""
+QUIET = 1 << 40  # no flag of any system
 
-    def __init__(self, refusal: int, *, always: bool) -> None:
-        self.opened: list[bool] = []
-        self._refusal = refusal
-        self._always = always
 
-    def open(self, path: str, flags: int, mode: int) -> int:
+def refuse_to_open(monkeypatch: pytest.MonkeyPatch, refusal: int, *, always: bool) -> list[bool]:
+    """Refuse to open files, always or only with QUIET; the list says for each try whether it had QUIET."""
+    opened: list[bool] = []
+
+    def refused(path: str, flags: int, mode: int) -> int:
         quiet = bool(flags & QUIET)
-        self.opened.append(quiet)
-        if quiet or self._always:
-            raise OSError(self._refusal, os.strerror(self._refusal), path)
+        opened.append(quiet)
+        if quiet or always:
+            raise OSError(refusal, os.strerror(refusal), path)
         return os.open(path, flags, mode)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
-
-
-QUIET = 1 << 40  # no flag of any system
+    monkeypatch.setattr(disk, "_NO_ATIME", QUIET)
+    monkeypatch.setattr(disk, "os", os_with(open=refused))
+    return opened
 
 
 def test_another_accounts_file_is_read_although_the_time_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only its owner may read without noting the time; whoever else may read it, reads."""
-    system = _AnotherAccounts(errno.EPERM, always=False)
-    monkeypatch.setattr(disk, "_NO_ATIME", QUIET)
-    monkeypatch.setattr(disk, "os", system)
+    """Only the owner may read without noting the time; other accounts read all the same."""
+    opened = refuse_to_open(monkeypatch, errno.EPERM, always=False)
     (tmp_path / "file").write_bytes(b"data")
     stored = disk.read(str(tmp_path / "file"), 100)
     assert stored is not None
     assert stored.data == b"data"
-    assert system.opened == [True, False]
+    assert opened == [True, False]
 
 
 @pytest.mark.parametrize(
-    ("refusal", "opened"), [(errno.EACCES, [True]), (errno.EPERM, [True, False]), (errno.EIO, [True])]
+    ("refusal", "tries"), [(errno.EACCES, [True]), (errno.EPERM, [True, False]), (errno.EIO, [True])]
 )
 def test_a_file_that_may_not_be_read_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int, opened: list[bool]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int, tries: list[bool]
 ) -> None:
     """It is not tried a second time where that cannot help."""
-    system = _AnotherAccounts(refusal, always=True)
-    monkeypatch.setattr(disk, "_NO_ATIME", QUIET)
-    monkeypatch.setattr(disk, "os", system)
+    opened = refuse_to_open(monkeypatch, refusal, always=True)
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file") as caught:
         disk.read(str(tmp_path / "file"), 100)
     assert (caught.value.errno, caught.value.filename) == (refusal, str(tmp_path / "file"))
-    assert system.opened == opened
+    assert opened == tries
 
 
 def test_an_error_while_reading_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system's own error does not; one that names a file keeps it."""
 
-    class System:
-        error = OSError(errno.EIO, "Input/output error")
+    error = OSError(errno.EIO, "Input/output error")
 
-        def read(self, fd: int, size: int) -> bytes:
-            raise self.error
+    def read(fd: int, size: int) -> bytes:
+        raise error
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(os, name)
-
-    system = System()
-    monkeypatch.setattr(disk, "os", system)
+    monkeypatch.setattr(disk, "os", os_with(read=read))
     path = tmp_path / "file"
     path.touch()
     for named in (str(path), "another file"):
         with pytest.raises(OSError, match="Input/output error") as caught:
             disk.read(str(path), 100)
         assert caught.value.filename == named
-        system.error = OSError(errno.EIO, "Input/output error", "another file")
+        error = OSError(errno.EIO, "Input/output error", "another file")
 
 
 # --- whether a file is still what was read ---------------------------------------------------------------------------
@@ -344,7 +307,7 @@ def test_each_of_three_numbers_tells(
 
 
 def test_only_a_file_that_was_changed_just_now_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After some seconds its time tells of any later change; before, a time that stood still might hide one."""
+    """After some seconds the time shows any later change; before, a coarse clock might hide one."""
     path = tmp_path / "file"
     path.write_bytes(b"data")
     clock = Clock()

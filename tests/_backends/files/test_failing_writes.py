@@ -232,7 +232,7 @@ def test_the_user_id_inside_must_be_the_one_asked_for(backend: FileBackend, path
 def test_a_recovery_that_cannot_sync_is_an_ordinary_error(
     backend: FileBackend, system: RecordingOS, path: Path
 ) -> None:
-    """Nothing of the new call was tried, so it must not be told that it may have happened."""
+    """Nothing of the new call was tried, so its error must not say that it may have happened."""
     refuse(system, "fsync", "u", errno.EIO)
     with pytest.raises(UnconfirmedCommitError):
         commit(backend, add("mira"))
@@ -319,7 +319,7 @@ def test_an_error_of_a_call_on_a_descriptor_names_the_file(
 
 
 def test_an_interrupted_close_is_done(backend: FileBackend, system: RecordingOS) -> None:
-    """The system has closed the file all the same, and says so to no one's use."""
+    """The system has closed the file all the same."""
 
     def before(name: str, where: str) -> None:
         if name == "close":
@@ -351,7 +351,7 @@ def test_an_interrupted_look_into_a_directory_is_taken_again(
 def test_a_root_made_again_is_synced_although_making_the_rest_failed(
     backend: FileBackend, system: RecordingOS, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have the number of the one before, whose name was durable."""
+    """It may have the inode number of the one before, whose name was durable."""
     number = SimpleNamespace(st_dev=1, st_ino=1, st_uid=0, st_gid=0)
     monkeypatch.setattr(system, "stat", lambda path: number, raising=False)
     commit(backend, add("mira"))

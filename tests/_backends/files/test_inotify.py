@@ -1,4 +1,4 @@
-"""The last state is shown even if notices of the system are lost, refused or late."""
+"""The last state is yielded even if notices of the system are lost, refused or late."""
 
 from __future__ import annotations
 
@@ -23,16 +23,25 @@ from petfleet._backends.files.reader import fingerprint
 from petfleet._model.fleet import PetFleet
 from petfleet._toml import encode
 from tests.conftest import pet, wait_until
-from tests.support.watching import Deaf, is_subscribed, only_looks, only_told, shown, shows
+from tests.support.watching import (
+    SilentNotifier,
+    disable_notices,
+    disable_polling,
+    is_subscribed,
+    next_names,
+    wait_for_names,
+)
 
 pytestmark = pytest.mark.anyio
 REAL = _rust_notify.RustNotify
 
 
 def put(path: Path, name: str) -> None:
-    """Write a fleet of one pet in place."""
+    """Write a fleet of one pet, whole at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(encode.dumps(PetFleet("u", [pet(name)])), encoding="utf-8")
+    new = path.with_name("new")
+    new.write_text(encode.dumps(PetFleet("u", [pet(name)])), encoding="utf-8")
+    new.replace(path)
 
 
 def replace_notifier(monkeypatch: pytest.MonkeyPatch, make: Callable[..., Any]) -> None:
@@ -44,7 +53,7 @@ async def test_what_the_system_refuses_is_found_by_polling(
     store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a free inotify instance each change is still shown, and there is one warning."""
-    only_looks(monkeypatch)
+    disable_notices(monkeypatch)
     tries: list[object] = []
 
     def refuse(*arguments: object) -> None:
@@ -53,17 +62,18 @@ async def test_what_the_system_refuses_is_found_by_polling(
 
     replace_notifier(monkeypatch, refuse)
     async with aclosing(store.watch("u")) as watch:
-        assert await shown(watch) == []
+        assert await next_names(watch) == []
         for name in ("mira", "tom", "ada"):
             put(path, name)
-            await shows(watch, name)
+            await wait_for_names(watch, name)
         before = len(tries)
         wait_until(lambda: len(tries) > before)  # it goes on trying
         replace_notifier(monkeypatch, REAL)
-        only_told(monkeypatch)
         wait_until(lambda: is_subscribed(path.parent))
-        put(path, "eve")
-        await shows(watch, "eve")
+        disable_polling(monkeypatch)
+        for name in ("eve", "zoe"):  # one more poll may be due, which finds the first
+            put(path, name)
+            await wait_for_names(watch, name)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == [
         f"watching {store._backend} by polling, since the system tells of no changes: Too many open files (os error 24)"
@@ -74,9 +84,9 @@ async def test_a_notifier_that_breaks_is_replaced(
     store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One that raises is logged, and another one is made at the next poll, not before."""
-    only_looks(monkeypatch)
+    disable_notices(monkeypatch)
 
-    class Broken(Deaf):
+    class Broken(SilentNotifier):
         made = 0
 
         def watch(self, *arguments: object) -> str:
@@ -84,11 +94,12 @@ async def test_a_notifier_that_breaks_is_replaced(
 
     replace_notifier(monkeypatch, Broken)
     async with aclosing(store.watch("u")) as watch:
-        assert await shown(watch) == []
+        assert await next_names(watch) == []
         wait_until(lambda: Broken.made > 1)
         put(path, "mira")
-        await shows(watch, "mira")
-        assert Broken.made <= store._watching._turn * inotify._MAX_TRIES
+        await wait_for_names(watch, "mira")
+        made = Broken.made
+        assert made <= (store._watching._turn + 1) * inotify._MAX_TRIES
     assert "error in underlying watcher" in caplog.text
 
 
@@ -98,7 +109,7 @@ async def test_a_missed_change_makes_it_subscribe_anew(
     """If only a poll finds a change, the notifier is of no use any more."""
     put(path, "mira")
 
-    class Lost(Deaf):
+    class Lost(SilentNotifier):
         made = 0
 
     def subscribed(number: int) -> bool:
@@ -108,12 +119,12 @@ async def test_a_missed_change_makes_it_subscribe_anew(
         turn = store._watching._turn + turns
         wait_until(lambda: store._watching._turn > turn)
 
-    only_looks(monkeypatch, Lost)
+    disable_notices(monkeypatch, Lost)
     async with aclosing(store.watch("u")) as watch:
-        assert await shown(watch) == ["mira"]
+        assert await next_names(watch) == ["mira"]
         for number, name in enumerate(("tom", "ada"), 2):
             put(path, name)
-            await shows(watch, name)
+            await wait_for_names(watch, name)
             wait_until(partial(subscribed, number))
             goes_on(2)  # a change right after it subscribes anew would be found by the poll that follows
         made = Lost.made
@@ -124,8 +135,8 @@ async def test_a_missed_change_makes_it_subscribe_anew(
 async def test_a_directory_that_is_made_while_subscribing(
     store: FleetStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is watched, too, though it did not exist when that began."""
-    only_told(monkeypatch)
+    """It is watched too, although it did not exist at first."""
+    disable_polling(monkeypatch)
     late = [True]
 
     def make(*arguments: Any) -> Any:
@@ -136,9 +147,9 @@ async def test_a_directory_that_is_made_while_subscribing(
 
     replace_notifier(monkeypatch, make)
     async with aclosing(store.watch("u")) as watch:
-        assert await shown(watch) == []
+        assert await next_names(watch) == []
         put(path, "mira")
-        await shows(watch, "mira")
+        await wait_for_names(watch, "mira")
 
 
 @pytest.mark.parametrize("user", ["u", "other"])
@@ -146,7 +157,7 @@ async def test_a_change_right_after_a_snapshot_is_told(
     user: str, root: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Subscribing comes before the snapshot, at first and whenever a user joins, so no change is missed in between."""
-    only_told(monkeypatch)
+    disable_polling(monkeypatch)
     put(path, "old")
     late: list[str] = []
 
@@ -161,18 +172,18 @@ async def test_a_change_right_after_a_snapshot_is_told(
     async with aclosing(watching_.watch("u")) as watch, aclosing(watching_.watch("other")) as other:
         if user == "u":
             late.append("mira")
-            await shows(watch, "mira")
+            await wait_for_names(watch, "mira")
         else:
-            await shows(watch, "old")
+            await wait_for_names(watch, "old")
             late.append("mira")
-            assert await shown(other) == []
-            await shows(watch, "mira")
+            assert await next_names(other) == []
+            await wait_for_names(watch, "mira")
 
 
 def test_subscribing_ends_though_directories_come_and_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the directories are never the same twice, polling has to find the changes."""
 
-    class Restless(Deaf):
+    class Restless(SilentNotifier):
         made = 0
 
     replace_notifier(monkeypatch, Restless)
@@ -186,12 +197,12 @@ def test_subscribing_ends_though_directories_come_and_go(root: Path, monkeypatch
 async def test_a_user_who_joins_while_another_one_changes_is_read(
     store: FleetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A turn for the users that notices named does not leave out a new one."""
-    only_told(monkeypatch)
+    """A turn for the users of the notices does not leave out a new one."""
+    disable_polling(monkeypatch)
     wait = Notices.wait
     monkeypatch.setattr(Notices, "wait", lambda self, seconds: wait(self, seconds) or set())
     async with aclosing(store.watch("u")) as watch, aclosing(store.watch("other")) as other:
-        assert await shown(watch) == await shown(other) == []
+        assert await next_names(watch) == await next_names(other) == []
 
 
 def test_a_file_that_was_just_written_has_no_fingerprint(

@@ -1,4 +1,4 @@
-"""The lock file: the lock, the marker, and who holds it."""
+"""The lock file: the lock, the marker, and the holder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock, Timeout
@@ -19,6 +18,7 @@ from filelock import FileLock, Timeout
 from petfleet._backends.files import disk, lock
 from petfleet._backends.files.lock import Marker, UserLock, holder
 from petfleet._backends.protocol import Holder
+from tests.support.recording_os import os_with
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def name(tmp_path: Path) -> str:
 
 
 def test_one_lock_excludes_another_in_the_same_thread(name: str) -> None:
-    """A second descriptor is refused, whoever asks."""
+    """A second descriptor is refused, in the same thread too."""
     one, two = UserLock(name, create=True), UserLock(name, create=False)
     assert one.try_acquire()
     assert not two.try_acquire()
@@ -99,21 +99,14 @@ def test_a_marker_replaces_a_longer_one(name: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_marker_that_is_read_in_pieces_is_read_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of one would count as none, and the recovery that it asks for be left out."""
+    """Half of a marker would count as none, and the recovery would be left out."""
     ours = UserLock(name, create=True)
     assert ours.marker() is None
     ours.mark_writing()
     whole = ours.marker()
 
-    class System:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(os, name)
-
-        def read(self, fd: int, most: int) -> bytes:
-            return os.read(fd, min(most, 7))
-
     for module in (lock, disk):
-        monkeypatch.setattr(module, "os", System())
+        monkeypatch.setattr(module, "os", os_with(read=lambda fd, most: os.read(fd, min(most, 7))))
     assert ours.marker() == whole
     assert whole is not None
     ours.close()
@@ -152,7 +145,7 @@ def test_a_file_system_without_locks_is_an_error_that_names_the_file(
 
 
 def test_a_lock_is_waited_for_until_it_is_released(name: str) -> None:
-    """Whoever waits has it as soon as its holder lets go, and no one else does then."""
+    """The waiting thread has the lock as soon as its holder lets go."""
     ours, theirs = UserLock(name, create=True), UserLock(name, create=False)
     assert ours.try_acquire()
     waiting = threading.Thread(target=theirs.acquire)
@@ -181,7 +174,7 @@ def test_the_holder_is_told_by_the_kernel(name: str) -> None:
 def test_the_holder_is_told_by_the_marker_where_the_kernel_does_not(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On macOS, or where the holder lives in another container."""
+    """On macOS, or when the holder runs in another container."""
     (tmp_path / "locks").touch()
     monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(tmp_path / "locks"))
     ours = UserLock(name, create=True)
@@ -208,7 +201,7 @@ def test_the_holder_is_told_by_the_marker_where_the_kernel_does_not(
 def test_an_unusual_holder_is_told_with_the_way_out(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, pid: str, reason: str
 ) -> None:
-    """What helps is another thing than to wait for a writer."""
+    """Waiting for a writer would not help."""
     ours = UserLock(name, create=True)
     assert ours.try_acquire()
     device = f"{os.major(ours.status.st_dev):02x}:{os.minor(ours.status.st_dev):02x}"
@@ -251,15 +244,12 @@ def test_an_error_on_the_descriptor_names_the_file(
     """The system's own error does not."""
     ours = UserLock(name, create=True)
 
-    class System:
-        def __getattr__(self, called: str) -> Any:
-            if called == refused:
-                raise OSError(errno.EIO, "Input/output error")
-            return getattr(os, called)
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
         for module in (lock, disk):
-            patch.setattr(module, "os", System())
+            patch.setattr(module, "os", os_with(**{refused: fail}))
         with pytest.raises(OSError, match="Input/output error") as caught:
             call(ours)
     assert (caught.value.errno, caught.value.filename) == (errno.EIO, name)

@@ -13,13 +13,12 @@ import pytest
 
 from petfleet._backends.files import disk
 from petfleet._backends.files.backend import FileBackend
-from tests._backends.files.test_refusing_system import public_directory as public_directory
+from tests.support.accounts import NOBODY, as_nobody, owners
 from tests.support.commits import add, commit, delete, leave_dead_writer, load
-from tests.support.recording_os import RecordingOS, refuse
+from tests.support.recording_os import RecordingOS, os_with, refuse
 from tests.support.store_calls import entries
 from tests.torture import means
 
-NOBODY = 65534
 UMASKS = [0o000, 0o022, 0o077, 0o177, 0o377, 0o777]
 
 
@@ -90,24 +89,9 @@ def test_modes_of_what_is_there_stay(backend: FileBackend, path: Path, mode: int
 # --- root on another account's fleets --------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def nobody() -> Iterator[None]:
-    """Be another account for a while, as far as files are concerned: not by setuid, which nothing would undo."""
-    groups = os.getgroups()
-    os.setgroups([])
-    os.setegid(NOBODY)
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
-
-
 def use_as_nobody(root: Path) -> None:
-    """Have that account do with user u's fleet whatever one does, with a backend of its own."""
-    with nobody():
+    """Have that account use user u's fleet in every way, with a backend of its own."""
+    with as_nobody():
         backend = FileBackend(str(root))
         fleet = commit(backend, load)
         assert fleet is not None
@@ -118,12 +102,6 @@ def use_as_nobody(root: Path) -> None:
         commit(backend, delete)
         assert entries(root) == []
         commit(backend, add("anew"))
-
-
-def owners(directory: Path) -> set[tuple[int, int]]:
-    """Return who owns anything below and including a directory."""
-    found = [path.lstat() for path in [directory, *directory.rglob("*")]]
-    return {(status.st_uid, status.st_gid) for status in found}
 
 
 @pytest.fixture
@@ -181,7 +159,7 @@ def test_root_works_on_what_is_there(home: Path, work: Callable[[FileBackend, Pa
     """Afterwards everything is still that account's, with the modes that it had, and usable."""
     path = home / "u" / "fleet.toml"
     backend = FileBackend(str(home))
-    with nobody():
+    with as_nobody():
         commit(FileBackend(str(home)), add("mira"))
         path.chmod(mode)
     work(backend, path)
@@ -196,7 +174,7 @@ def test_root_works_on_what_is_there(home: Path, work: Callable[[FileBackend, Pa
 
 def test_what_a_dead_root_left_is_tidied_up_by_the_account(home: Path) -> None:
     """A temporary file that is still root's is in the account's own directory, so the account can remove it."""
-    with nobody():
+    with as_nobody():
         commit(FileBackend(str(home)), add("mira"))
     leave_dead_writer(home / "u" / "fleet.toml")
     assert (0, 0) in owners(home)
@@ -204,8 +182,8 @@ def test_what_a_dead_root_left_is_tidied_up_by_the_account(home: Path) -> None:
     assert owners(home) == {(NOBODY, NOBODY)}
 
 
-def test_a_file_that_stays_roots_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The harness can fail: without handing over, the account cannot use what root made."""
+def test_these_tests_notice_a_file_that_stays_roots(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests can fail: if root does not hand its files over, the account cannot use them."""
     monkeypatch.setattr(disk, "match_owner", lambda target, like: None)
     commit(FileBackend(str(home)), add("mira"))
     assert (0, 0) in owners(home)
@@ -239,7 +217,7 @@ def test_a_link_put_where_root_has_just_made_a_directory_is_not_given_away(
         return geteuid()
 
     with monkeypatch.context() as patch:
-        patch.setattr(disk, "os", _With(mkdir=make, geteuid=look))
+        patch.setattr(disk, "os", os_with(mkdir=make, geteuid=look))
         with contextlib.suppress(OSError):
             commit(FileBackend(str(home)), add("mira"))
     assert (home / "u").is_symlink()
@@ -247,13 +225,3 @@ def test_a_link_put_where_root_has_just_made_a_directory_is_not_given_away(
     assert modes(treasure)["."] == 0o700
     if when == "at once":
         assert entries(treasure) == []
-
-
-class _With:
-    """The os module with another function in it."""
-
-    def __init__(self, **functions: object) -> None:
-        self.__dict__.update(functions)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(os, name)

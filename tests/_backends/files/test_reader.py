@@ -1,4 +1,4 @@
-"""A file that is just being rewritten in place is read again for a moment, whoever reads it."""
+"""A file that is being rewritten in place is read again for a moment, by every kind of reader."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AFTER = PetFleet("u", [pet("mira"), pet("nova"), pet("otto")])
 
 
 class Pauses(Clock):
-    """The clocks that reading goes by: they stand still, but for what happens during its pauses."""
+    """The clocks of the reader: they move only when a test moves them, during the reader's pauses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ def test_a_reader_of_a_large_file_looks_a_second_time(
 def test_a_torn_file_that_is_gone_at_the_second_look_is_no_fleet(
     backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, clock: Pauses
 ) -> None:
-    """No error tells of it."""
+    """It is not an error."""
     put(path, torn(dumps(AFTER).encode()))
     user_id_in = decode.user_id_in
 
@@ -325,7 +325,7 @@ async def test_no_reader_meets_the_old_programs_half_written_file(root: Path, mo
 
 
 async def test_a_file_that_the_old_program_leaves_torn_is_an_error(store: FleetStore, root: Path) -> None:
-    """It died in the middle of writing: the error comes soon, and what it left stands."""
+    """It died in the middle of writing: the error comes soon, and the file stays as it is."""
     path = fleet_path("user", root)
     path.parent.mkdir(parents=True)
 

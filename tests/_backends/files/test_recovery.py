@@ -75,7 +75,7 @@ def test_a_writer_that_died_deleting_is_recovered_from(backend: FileBackend, sys
 
 
 def test_deleting_what_a_dead_deletion_left_is_durable(backend: FileBackend, system: RecordingOS, path: Path) -> None:
-    """There is no fleet any more, and yet a power cut must not bring back anything of the user."""
+    """The fleet is gone, and a power cut must not bring back anything of the user."""
     commit(backend, add("mira"))
     leave_dead_writer(path)
     path.unlink()
@@ -83,7 +83,7 @@ def test_deleting_what_a_dead_deletion_left_is_durable(backend: FileBackend, sys
     assert system.calls[-2:] == [("rmdir", "u"), ("fsync", ".")]
     system.calls.clear()
     assert commit(backend, delete, Kind.DELETE) is None
-    assert system.calls == [("fsync", ".")]  # that of who removed the directory may be missing
+    assert system.calls == [("fsync", ".")]  # the process that removed the directory may not have synced
 
 
 def test_a_new_process_removes_what_a_power_cut_left(root: Path, path: Path) -> None:

@@ -8,7 +8,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -67,21 +66,6 @@ anyio.run(main, bad, backend=backend)
 if root_user:
     os.seteuid(0)
 """
-
-
-@pytest.fixture
-def public_directory() -> Iterator[Path]:
-    """A directory that every account may enter; pytest's own are closed to others."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o755)
-        try:
-            yield Path(name)
-        finally:
-            for path in [Path(name), *Path(name).rglob("*")]:
-                if path.is_dir():
-                    path.chmod(0o700)
-            for path in Path(name).rglob("closed"):
-                path.chmod(0o700)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -220,7 +204,7 @@ async def test_calls_behind_a_commit_need_no_other_thread(store: FleetStore, mon
 
 @pytest.fixture
 def refused(root: Path, store: FleetStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FileLock, Gate]]:
-    """Someone else has the lock of the user; whoever asks for it first is held before that."""
+    """Another program has the user's lock, and the first worker is held before it asks for the lock."""
     gate = Gate()
     anyio.run(store.add, "user", pet("mira"))
     monkeypatch.setattr(lock.UserLock, "try_acquire", gate.before(lock.UserLock.try_acquire))
@@ -239,7 +223,7 @@ async def attempts(store: FleetStore, errors: list[Exception], name: str) -> Non
 async def test_a_refused_lock_needs_no_thread(
     store: FleetStore, refused: tuple[FileLock, Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread that met it waits for it."""
+    """The thread that was refused waits for the lock."""
     held, gate = refused
     with monkeypatch.context() as patch:
         async with anyio.create_task_group() as group:
@@ -247,7 +231,7 @@ async def test_a_refused_lock_needs_no_thread(
             await anyio.to_thread.run_sync(gate.reached.wait)
             refuse_threads(patch)
             gate.open()
-            while store._group_commit.workers._busy:
+            while store.statistics().lock_waits == 0:  # not in another thread: none can be started
                 await anyio.lowlevel.checkpoint()
             held.release()
     assert names(await store.load("user")) == ["mira", "nova"]
@@ -304,7 +288,7 @@ async def test_calls_that_are_to_be_tried_again_and_find_no_thread_fail(
 async def test_without_a_thread_a_call_whose_time_is_over_still_says_what_it_waited_for(
     root: Path, refused: tuple[FileLock, Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only who has the lock could not be found out."""
+    """Only the holder of the lock is unknown."""
     held, gate = refused
     impatient = FleetStore(root, lock_timeout=0)
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""A store over files as an object: what it may be made of, and that it does not move."""
+"""A store over files as an object: its arguments, and that a relative root does not move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What obstore's answers mean: told by a small server that answers as it is told to, and by the real store."""
+"""What obstore's answers mean: tried with a small server whose answers the test chooses, and with a real store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from petfleet._backends.objects.bucket import (
     Version,
 )
 from tests.conftest import wait_until
-from tests.support.seaweedfs import Weed
+from tests.support.seaweedfs import SeaweedFS
 
 SIGNED: dict[str, Any] = {"region": "us-east-1", "skip_signature": True}
 
@@ -38,7 +38,7 @@ def here(endpoint: str, **client: Any) -> Bucket:
 
 
 class Answering:
-    """A server that answers every request as it was told to, and notes the requests."""
+    """A server that gives every request the same answer, which the test chooses, and records the requests."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -141,7 +141,7 @@ def test_only_no_such_object_means_none(answering: Answering, status: int, code:
     "user", ["NoSuchBucket", "kind: Connect,", "bucket does not exist", "non-2xx status code: 403"]
 )
 def test_a_user_id_decides_nothing(answering: Answering, real: Bucket, user: str) -> None:
-    """Though it stands in the messages of errors."""
+    """Although it occurs in error messages."""
     assert real.get(f"{user}/fleet.toml", 1) is None
     version = real.put(f"{user}/fleet.toml", b"x", "note", None)
     with pytest.raises(ConflictError):
@@ -152,9 +152,9 @@ def test_a_user_id_decides_nothing(answering: Answering, real: Bucket, user: str
         here(answering.endpoint).put(f"{user}/fleet.toml", b"x", "note", None)
 
 
-def test_conditions_that_are_switched_off_are_told(weed: Weed) -> None:
+def test_conditions_that_are_switched_off_are_told(seaweedfs: SeaweedFS) -> None:
     """By obstore's own option: nothing was written."""
-    pets = Bucket(f"s3://{weed.bucket}/off", {**weed.options(), "conditional_put": "disabled"})
+    pets = Bucket(f"s3://{seaweedfs.bucket}/off", {**seaweedfs.options(), "conditional_put": "disabled"})
     with pytest.raises(OSError, match="implemented") as raised:
         pets.put("u/fleet.toml", b"x", "note", None)
     assert raised.value.errno == errno.ENOTSUP
@@ -195,7 +195,7 @@ def test_no_connection_and_no_answer_differ() -> None:
             here(endpoint).put("u", b"x", "note", None)
         listening.listen()
         with pytest.raises(UnansweredError):
-            here(endpoint, timeout=timedelta(milliseconds=200)).put("u", b"x", "note", None)
+            here(endpoint, timeout=timedelta(seconds=1)).put("u", b"x", "note", None)
 
 
 def test_an_answer_that_breaks_off_is_none() -> None:
@@ -218,8 +218,8 @@ def test_an_answer_that_breaks_off_is_none() -> None:
 
 
 @pytest.fixture
-def real(weed: Weed, request: pytest.FixtureRequest) -> Bucket:
-    return Bucket(f"s3://{weed.bucket}/{re.sub('[^a-z]', '-', request.node.name)}", weed.options())
+def real(seaweedfs: SeaweedFS, request: pytest.FixtureRequest) -> Bucket:
+    return Bucket(f"s3://{seaweedfs.bucket}/{re.sub('[^a-z]', '-', request.node.name)}", seaweedfs.options())
 
 
 def test_a_put_names_what_it_replaces(real: Bucket) -> None:
@@ -246,24 +246,26 @@ def test_a_put_names_what_it_replaces(real: Bucket) -> None:
 
 
 @pytest.mark.parametrize("named", ["AWS_ENDPOINT", "AWS_ENDPOINT_URL"])
-def test_the_environment_may_hold_all_options(weed: Weed, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+def test_the_environment_may_hold_all_options(
+    seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
     """Those of the client too, which obstore does not read beside our own; what a program says goes before them."""
-    monkeypatch.setenv(named, weed.endpoints[0])
+    monkeypatch.setenv(named, seaweedfs.endpoints[0])
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
-    found = Bucket(f"s3://{weed.bucket}/none", {"retry_config": {"max_retries": 0}})
+    found = Bucket(f"s3://{seaweedfs.bucket}/none", {"retry_config": {"max_retries": 0}})
     with pytest.raises(OSError, match="builder error"):
         found.get("u", 10)
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("GOOGLE_TIMEOUT", "no time")
-    assert Bucket(f"s3://{weed.bucket}/none", {}).get("u", 10) is None
+    assert Bucket(f"s3://{seaweedfs.bucket}/none", {}).get("u", 10) is None
     monkeypatch.setenv("AWS_TIMEOUT", "no time")
     with pytest.raises(ValueError, match="no time"):
-        Bucket(f"s3://{weed.bucket}/none", {})
-    assert Bucket(f"s3://{weed.bucket}/none", {"client_options": {"timeout": "9s"}}).get("u", 10) is None
+        Bucket(f"s3://{seaweedfs.bucket}/none", {})
+    assert Bucket(f"s3://{seaweedfs.bucket}/none", {"client_options": {"timeout": "9s"}}).get("u", 10) is None
 
 
 def test_the_same_outage_is_the_same_error(answering: Answering) -> None:
-    """Without how long it took and how often it was tried: who watches hears of it once."""
+    """The message leaves out seconds and tries, so that a watch raises it once."""
     answering.status = 503
     for retries in ({"max_retries": 0}, {"max_retries": 1, "backoff": {"init_backoff": timedelta(milliseconds=1)}}):
         options = {**SIGNED, "endpoint": answering.endpoint, "client_options": {"allow_http": True}}
@@ -309,7 +311,7 @@ def test_other_urls_are_refused(url: str) -> None:
 
 
 def test_options_that_mean_nothing_are_refused() -> None:
-    """A slip of the pen is told at once."""
+    """A misspelt option is an error at once."""
     with pytest.raises(ValueError, match="s3://bucket/prefix: Configuration key: 'regoin' is not valid for store 'S3'"):
         ObjectBackend("s3://bucket/prefix", regoin="us-east-1")
 

@@ -47,14 +47,14 @@ def test_other_notes_mean_nothing(note: str | None) -> None:
 
 
 def test_a_writer_is_there_once() -> None:
-    """Of each writer only the newest commit is kept, before all others: its earlier ones are settled."""
+    """Only the newest commit of each writer is kept, the latest first: the writer's earlier ones are decided."""
     first, other, second = A.next_commit(), B.next_commit(), A.next_commit()
     line = followed(followed(followed(None, first), other), second)
     assert line == Lineage(first, (second, other))
 
 
 def test_what_was_lost_and_has_happened() -> None:
-    """It is found behind any number of commits by some others."""
+    """It is found behind any number of commits of a few other writers."""
     before = crowd(None, 2)
     lost = A.next_commit()
     now = followed(before, lost)
@@ -66,7 +66,7 @@ def test_what_was_lost_and_has_happened() -> None:
 
 
 def test_what_was_lost_and_has_not_happened() -> None:
-    """Another commit stands where it was to stand."""
+    """Another commit has the place that it would have had."""
     before = crowd(None, 2)
     lost = A.next_commit()
     now = crowd(before, 1)
@@ -76,7 +76,7 @@ def test_what_was_lost_and_has_not_happened() -> None:
 
 
 def test_a_first_commit_that_was_lost() -> None:
-    """The one that made the object is told even after a crowd: it is the origin."""
+    """The commit that made the object is known even after many writers: it is the origin."""
     lost = A.next_commit()
     assert happened(lost, None, crowd(followed(None, lost), 2 * _MAX_COMMITS)) is True
     assert happened(lost, None, crowd(None, 1)) is False
@@ -118,7 +118,7 @@ def test_never_a_false_answer(steps: list[tuple[int, bool]], crowded: int) -> No
 
 
 def test_traces_that_are_missing_leave_it_open() -> None:
-    """What stood there when the commit was tried is there no more: who wrote last had looked before that."""
+    """What was there when the commit was tried is gone: the last writer had read before that."""
     first, second = A.next_commit(), A.next_commit()
     old = followed(None, first)
     before = followed(old, second)

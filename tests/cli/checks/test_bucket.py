@@ -20,8 +20,8 @@ from petfleet._cli.checks.finding import Finding
 from tests.cli.check_helpers import printable_findings
 from tests.cli.conftest import MIRA, REX, CommandRoot
 from tests.cli.running import Done, petfleet
-from tests.support.backends import ObjectHome
-from tests.support.seaweedfs import Weed
+from tests.support.backends import ObjectStorage
+from tests.support.seaweedfs import SeaweedFS
 
 TRIED = "object storage; whether it honours conditions is not tried, since that takes a write"
 
@@ -32,14 +32,16 @@ def found(any_root: CommandRoot, *, repair: bool = False) -> dict[str, Finding]:
     return {finding.kind: finding for finding in findings}
 
 
-def open_bucket(any_root: CommandRoot, weed: Weed) -> S3Store:
+def open_bucket(any_root: CommandRoot, seaweedfs: SeaweedFS) -> S3Store:
     """Return the bucket, as another program sees it."""
-    return S3Store(weed.bucket, prefix=any_root.argument.removeprefix(f"s3://{weed.bucket}/"), **weed.options())
+    return S3Store(
+        seaweedfs.bucket, prefix=any_root.argument.removeprefix(f"s3://{seaweedfs.bucket}/"), **seaweedfs.options()
+    )
 
 
-def objects(any_root: CommandRoot, weed: Weed) -> dict[str, bytes]:
+def objects(any_root: CommandRoot, seaweedfs: SeaweedFS) -> dict[str, bytes]:
     """Return all objects under the prefix."""
-    store = open_bucket(any_root, weed)
+    store = open_bucket(any_root, seaweedfs)
     keys = [each["path"] for chunk in obstore.list(store) for each in chunk]
     return {key: bytes(obstore.get(store, key).bytes()) for key in keys}
 
@@ -78,7 +80,7 @@ def test_a_healthy_bucket(bucket: CommandRoot, run: Callable[..., Done]) -> None
 
 
 def test_a_check_finds_everything_and_writes_nothing(
-    bucket: CommandRoot, weed: Weed, run: Callable[..., Done], put_keys: list[str]
+    bucket: CommandRoot, seaweedfs: SeaweedFS, run: Callable[..., Done], put_keys: list[str]
 ) -> None:
     """It finds broken, foreign and inconsistent fleets and invalid user ids, and ignores other objects."""
     bucket.put("ada", dumps(PetFleet("ada", [MIRA], "rex")))
@@ -87,8 +89,8 @@ def test_a_check_finds_everything_and_writes_nothing(
     bucket.put("pip", "user_id = ")
     bucket.put("x::y", dumps(PetFleet("x::y")))
     for key in ("notes.txt", "pip/notes.txt", "a/b/fleet.toml", "fleet.toml"):
-        obstore.put(open_bucket(bucket, weed), key, b"not a user")
-    before = objects(bucket, weed)
+        obstore.put(open_bucket(bucket, seaweedfs), key, b"not a user")
+    before = objects(bucket, seaweedfs)
     out = run("check", "--root", bucket.argument, code=1).out
     first, *lines = out.splitlines()
     assert first == f"{bucket.argument}: {TRIED}"
@@ -107,21 +109,23 @@ def test_a_check_finds_everything_and_writes_nothing(
     where = f"{bucket.argument}/eve/fleet.toml"
     findings = [value["finding"] for value in run("check", "--json", "--root", bucket.argument, code=1).values[1:-1]]
     assert [one["path"] for one in findings if one["user_id"] == "eve"] == [where]
-    assert (put_keys, objects(bucket, weed)) == ([], before)
+    assert (put_keys, objects(bucket, seaweedfs)) == ([], before)
 
 
-def test_a_repair_sets_aside_a_broken_fleet(bucket: CommandRoot, weed: Weed, run: Callable[..., Done]) -> None:
+def test_a_repair_sets_aside_a_broken_fleet(
+    bucket: CommandRoot, seaweedfs: SeaweedFS, run: Callable[..., Done]
+) -> None:
     """The bytes get another name, nothing else changes, and the user can start a new fleet."""
     bucket.put("ada", "user_id = ")
     bucket.put("eve", dumps(PetFleet("bob", [MIRA])))
     bucket.put("bob", dumps(PetFleet("bob", [REX, REX])))
-    before = objects(bucket, weed)
+    before = objects(bucket, seaweedfs)
     out = run("check", "--repair", "--root", bucket.argument, code=1).out
     aside = re.search(r"unparsable: ada/fleet\.toml, line 1, column 11: set aside as (\S+) \(it was: expected ", out)
     assert aside
     assert re.fullmatch(r"ada/fleet\.toml\.corrupt-\d{8}T\d{6}Z-[0-9a-f]{6}", aside[1])
     assert "3 entries checked: 3 findings, 1 repaired\n" in out
-    after = objects(bucket, weed)
+    after = objects(bucket, seaweedfs)
     assert TOMBSTONE.fullmatch(after.pop("ada/fleet.toml"))
     del before["ada/fleet.toml"]
     assert after == {**before, aside[1]: b"user_id = "}
@@ -131,7 +135,7 @@ def test_a_repair_sets_aside_a_broken_fleet(bucket: CommandRoot, weed: Weed, run
 
 
 def test_a_repair_does_not_drop_a_concurrent_write(
-    bucket: CommandRoot, weed: Weed, monkeypatch: pytest.MonkeyPatch
+    bucket: CommandRoot, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The object is replaced only if it is still the broken one."""
     bucket.put("ada", "user_id = ")
@@ -150,7 +154,7 @@ def test_a_repair_does_not_drop_a_concurrent_write(
         "; not repaired: others changed it meanwhile; a copy of what it was may be beside it: check again"
     )
     assert bucket.text("ada") == mended
-    assert sorted(objects(bucket, weed).values()) == sorted([mended.encode(), b"user_id = "])
+    assert sorted(objects(bucket, seaweedfs).values()) == sorted([mended.encode(), b"user_id = "])
 
 
 @pytest.mark.parametrize("key", ["ada/fleet.toml.corrupt-", "ada/fleet.toml"])
@@ -170,20 +174,22 @@ def test_a_repair_that_is_refused(bucket: CommandRoot, monkeypatch: pytest.Monke
     assert bucket.text("ada") == "user_id = "
 
 
-def test_an_object_too_large_is_not_set_aside(bucket: CommandRoot, weed: Weed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_too_large_is_not_set_aside(
+    bucket: CommandRoot, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It was not read completely, so it cannot be copied."""
     monkeypatch.setattr("petfleet._toml.limits.MAX_BYTES", 100)
     bucket.put("ada", "# " + "x" * 200)
-    before = objects(bucket, weed)
+    before = objects(bucket, seaweedfs)
     finding = found(bucket, repair=True)["unparsable"]
     assert finding.message == (
         "expected at most 100 bytes, not 202: mend it by hand, or petfleet check --repair sets it aside; "
         "not repaired: it is too large to be copied: move it away by hand"
     )
-    assert objects(bucket, weed) == before
+    assert objects(bucket, seaweedfs) == before
 
 
-def test_a_late_put_after_a_repair_is_refused(bucket: CommandRoot, object_home: ObjectHome) -> None:
+def test_a_late_put_after_a_repair_is_refused(bucket: CommandRoot, object_storage: ObjectStorage) -> None:
     """A repair changes the version of the object, like any commit."""
     bucket.put("ada", "user_id = ")
     before = Bucket(bucket.argument, {}).get("ada/fleet.toml", 100)
@@ -191,7 +197,7 @@ def test_a_late_put_after_a_repair_is_refused(bucket: CommandRoot, object_home: 
     assert found(bucket, repair=True)["unparsable"].repaired
     with pytest.raises(ConflictError):
         Bucket(bucket.argument, {}).put("ada/fleet.toml", b"late", "note", before.version)
-    assert object_home.read("ada") is None
+    assert object_storage.read("ada") is None
 
 
 def test_an_object_that_cannot_be_read(bucket: CommandRoot, monkeypatch: pytest.MonkeyPatch) -> None:

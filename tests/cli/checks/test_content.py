@@ -12,9 +12,6 @@ import pytest
 from petfleet import PetFleet, dumps
 from petfleet._cli.checks.finding import Finding
 from petfleet._cli.output import printable
-from tests._backends.files.test_bad_files import directory_at
-from tests._backends.files.test_places import ANYTHING
-from tests._backends.files.test_refusing_system import public_directory as public_directory
 from tests.cli.check_helpers import (
     found,
     put_files,
@@ -22,6 +19,7 @@ from tests.cli.check_helpers import (
 )
 from tests.conftest import pet
 from tests.support.bad_texts import BROKEN
+from tests.support.irregular import MAKERS
 
 
 @pytest.mark.parametrize(("data", "expected", "line", "column"), BROKEN.values(), ids=BROKEN)
@@ -54,7 +52,7 @@ def test_a_file_of_another_user_is_never_set_aside(root: Path, rest: bytes, kind
 
 
 @pytest.mark.parametrize("name", ["fleet.toml", "fleet.toml.lock"])
-@pytest.mark.parametrize("make", [*ANYTHING.values(), directory_at], ids=[*ANYTHING, "directory"])
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_links_pipes_and_devices_are_left_alone(root: Path, name: str, make: Callable[[Path], None]) -> None:
     """A link, pipe, device or directory is a finding, and stays as it is with and without repair."""
     path = put_files(root, "user").with_name(name)

@@ -18,8 +18,6 @@ import pytest
 from petfleet._cli.checks import content, directory, leftovers, permissions
 from petfleet._cli.checks.directory import check
 from petfleet._cli.checks.finding import Finding, command
-from tests._backends.files.test_owners import NOBODY, nobody
-from tests._backends.files.test_refusing_system import public_directory as public_directory
 from tests.cli.check_helpers import (
     TEMPORARY,
     PatchedModule,
@@ -30,6 +28,7 @@ from tests.cli.check_helpers import (
     put_files,
     snapshot,
 )
+from tests.support.accounts import NOBODY, as_nobody
 from tests.support.commits import once_before
 from tests.support.recording_os import RecordingOS, refuse
 
@@ -105,7 +104,7 @@ def test_a_directory_that_is_closed_to_its_owner(public_directory: Path, monkeyp
     if os.geteuid() == 0:
         for path in [root, *root.rglob("*")]:
             os.chown(path, NOBODY, NOBODY)
-    with nobody() if os.geteuid() == 0 else contextlib.nullcontext():
+    with as_nobody() if os.geteuid() == 0 else contextlib.nullcontext():
         one, two = found(root, repair=True)
     (root / "lost+found").chmod(0o700)
     closed = root / "closed"

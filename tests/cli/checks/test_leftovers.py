@@ -16,7 +16,6 @@ from petfleet._backends.files import disk, reader
 from petfleet._backends.files.lock import UserLock
 from petfleet._cli.checks import leftovers
 from petfleet._cli.checks.finding import Finding
-from tests._backends.files.test_refusing_system import public_directory as public_directory
 from tests.cli.check_helpers import (
     TEMPORARY,
     PatchedModule,

@@ -10,7 +10,6 @@ import pytest
 
 from petfleet._cli.checks import link
 from petfleet._cli.checks.finding import Finding
-from tests._backends.files.test_refusing_system import public_directory as public_directory
 from tests.cli.check_helpers import (
     PatchedModule,
     fail,

@@ -18,8 +18,6 @@ import pytest
 from petfleet._backends.files import disk
 from petfleet._cli.checks import leftovers, permissions
 from petfleet._cli.checks.finding import Finding
-from tests._backends.files.test_owners import NOBODY
-from tests._backends.files.test_refusing_system import public_directory as public_directory
 from tests.cli.check_helpers import (
     PatchedModule,
     fail,
@@ -27,6 +25,7 @@ from tests.cli.check_helpers import (
     kinds,
     put_files,
 )
+from tests.support.accounts import NOBODY
 from tests.torture import means
 
 

@@ -32,7 +32,7 @@ def test_the_life_of_a_fleet(any_root: CommandRoot, run: Callable[..., Done], mo
     assert run("remove", "ada", "rex").out == "ada: 1 pet, mira is active\n"
     assert any_root.fleet("ada") == PetFleet("ada", [pet("mira", -8)], "mira")
     assert run("delete", "ada", "--yes", *where).out == "ada: deleted\n"
-    assert any_root.home.is_empty()
+    assert any_root.storage.is_empty()
     assert run("list", "--json", *where).out == ""
     assert run("show", "ada", *where, code=1).err == "petfleet: fleet not found for user ada\n"
 

@@ -17,7 +17,7 @@ from petfleet._cli.settings import Settings
 from tests.cli.conftest import MIRA, REX, CommandRoot
 from tests.cli.running import petfleet, rest, terminal
 from tests.conftest import wait_until
-from tests.support.backends import FileHome
+from tests.support.backends import FileStorage
 
 pytestmark = pytest.mark.usefixtures("temporary")
 KEPT = re.compile(r"Nothing was saved; your edit is kept in (\S+)")
@@ -49,7 +49,7 @@ def test_an_edit_is_shown_and_saved(any_root: CommandRoot, temporary: Path) -> N
     ).replace("@@ -8,5 +8,5 @@", re.search(r"@@.*@@", out)[0])  # type: ignore[index]
     assert [pet.pet_name for pet in any_root.fleet("ada").pets] == ["mira", "tom"]
     assert list(temporary.iterdir()) == []
-    if isinstance(any_root.home, FileHome):
+    if isinstance(any_root.storage, FileStorage):
         assert set(os.listdir(fleet_path("ada", any_root.argument).parent)) == {"fleet.toml", "fleet.toml.lock"}
 
 

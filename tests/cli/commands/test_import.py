@@ -119,7 +119,7 @@ def test_an_interrupted_import_leaves_whole_fleets_and_goes_on(any_root: Command
     command = [*COMMAND, "import", str(file), "--root", any_root.argument]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
         try:
-            backend = any_root.home.backend()
+            backend = any_root.storage.backend()
             wait_until(lambda: sum(1 for _ in backend.users()) > 100)
             process.send_signal(signal.SIGINT)
             _, error = process.communicate(timeout=60)

@@ -15,7 +15,7 @@ from petfleet._cli.commands import watch
 from tests.cli.conftest import MIRA, REX, CommandRoot
 from tests.cli.running import Done, petfleet, put, rest, terminal
 from tests.conftest import pet
-from tests.support.backends import FileHome
+from tests.support.backends import FileStorage
 
 TWO = PetFleet("u", [MIRA, REX], "mira")
 
@@ -46,7 +46,7 @@ def test_the_same_error_again_is_no_change() -> None:
 
 def test_watching_a_user(any_root: CommandRoot, run: Callable[..., Done]) -> None:
     """It prints each change by others, broken files and deletions, until Ctrl-C."""
-    often = () if isinstance(any_root.home, FileHome) else ("--interval", 0.05)
+    often = () if isinstance(any_root.storage, FileStorage) else ("--interval", 0.05)
     with terminal("watch", "ada", "--root", any_root.argument, *often) as session:
         session.expect(r"ada: 2 pets, mira is active\r\n")
         run("switch", "ada", "rex", "--root", any_root.argument)
@@ -106,7 +106,7 @@ def test_watching_all_of_a_bucket(bucket: CommandRoot, run: Callable[..., Done])
         bucket.put("x::y", "no user")
         bucket.put("eve", dumps(PetFleet("eve", [pet("tom")])))
         session.expect(r'"user_id": "eve", "pets": \[\{"pet_name": "tom"')
-        bucket.home.remove("eve")
+        bucket.storage.remove("eve")
         session.expect(r'"user_id": "eve", "pets": \[\]')
         run("add", "zoe", "tom", "--root", bucket.argument)
         session.expect(r'"user_id": "(\w+)", "pets": \[\{"pet_name": "tom"')

@@ -110,7 +110,7 @@ MUTANTS: Final = (
         "_commit/user_queue.py",
         "        return [call for call in taken if call.expired]\n",
         "        return []\n",
-        "_commit/test_timeouts.py::test_a_taken_call_that_was_overtaken_when_its_time_is_over_hears_of_it",
+        "_commit/test_timeouts.py::test_a_taken_call_that_is_overtaken_after_its_time_fails",
     ),
     Mutant(
         "a nested call is refused",
@@ -173,7 +173,7 @@ MUTANTS: Final = (
         "_commit/lock_queue.py",
         "                waits = self._waiting >= _MAX_THREADS and queue.any_waits()\n",
         "                waits = self._waiting >= _MAX_THREADS\n",
-        "_commit/test_lock_queue.py::test_a_user_whose_calls_gave_up_is_looked_at_no_more",
+        "_commit/test_lock_queue.py::test_a_user_whose_calls_gave_up_is_not_polled_any_more",
     ),
     Mutant(
         "a thread that is free waits for one who is looked at",
@@ -187,21 +187,21 @@ MUTANTS: Final = (
         "_commit/timeouts.py",
         "                resume()\n",
         "                pass\n",
-        "_commit/test_lock_queue.py::test_a_lock_file_that_is_removed_keeps_no_one_waiting",
+        "_commit/test_replaced_locks.py::test_a_removed_lock_file_keeps_no_call_waiting",
     ),
     Mutant(
         "a thread that waited for a replaced lock file does nothing more",
         "_commit/group_commit.py",
         "                if queue.ticket is not ticket:\n",
         "                if False:\n",
-        "_commit/test_lock_queue.py::test_a_file_that_is_waited_for_in_vain_is_found_out_by_a_call_that_gives_up",
+        "_commit/test_replaced_locks.py::test_a_call_that_gives_up_notices_that_a_lock_was_replaced",
     ),
     Mutant(
         "hundreds of long waits are one warning",
         "_commit/statistics.py",
         " or now < self._next_warning:",
         ":",
-        "_commit/test_lock_queue.py::test_hundreds_of_long_waits_are_one_warning",
+        "_commit/test_long_waits.py::test_one_warning_in_ten_seconds_names_a_user_with_a_long_wait",
     ),
     Mutant(
         "stuck users wait beside the workers",
@@ -250,6 +250,6 @@ MUTANTS: Final = (
         "_util/runtime.py",
         "    except RuntimeError as error:\n",
         "    except ZeroDivisionError as error:\n",
-        "store/test_watch_threads.py::test_no_thread_can_be_started",
+        "store/test_watch_lifetime.py::test_no_thread_can_be_started",
     ),
 )

@@ -194,14 +194,14 @@ MUTANTS: Final = (
         "_backends/files/lock.py",
         "                fcntl.flock(self._fd, fcntl.LOCK_EX)",
         "                lock_descriptor(self._fd, poll_interval=0.001)",
-        "_commit/test_lock_queue.py::test_the_lock_goes_to_who_asked_first",
+        "_commit/test_lock_queue.py::test_a_lock_is_passed_on_in_the_order_of_asking",
     ),
     Mutant(
         "who is told to hold a lock has it open",
         "_backends/files/lock.py",
         "        if where == device or _has_open(pid, status):",
         "        if True:",
-        "_commit/test_timeouts.py::test_a_holder_is_found_where_the_kernel_lists_another_device",
+        "_backends/files/test_lock_holder.py::test_a_holder_is_found_where_the_kernel_lists_another_device",
     ),
     Mutant(
         "a frozen clock makes no wait endless",
@@ -236,7 +236,7 @@ MUTANTS: Final = (
         "_backends/files/disk.py",
         "            except IsADirectoryError:\n",
         "            except ZeroDivisionError:\n",
-        "_backends/files/test_places.py::test_what_is_planted_at_temporary_names_does_not_stop_a_recovery",
+        "_backends/files/test_irregular_files.py::test_what_is_planted_at_temporary_names_does_not_stop_a_recovery",
     ),
     Mutant(
         "an umask takes no rights of the owner from a directory",
@@ -264,7 +264,7 @@ MUTANTS: Final = (
         "_backends/files/inotify.py",
         "                self._valid = False  # a",
         "                pass  # a",
-        "test_watch.py::test_a_directory_is_removed_and_made_again",
+        "_backends/files/test_watched_files.py::test_a_directory_is_removed_and_made_again",
     ),
     Mutant(
         "without notices a watch goes on",
@@ -285,7 +285,7 @@ MUTANTS: Final = (
         "_backends/files/inotify.py",
         "if TYPE_CHECKING:\n",
         "if True:\n",
-        "test_watch_threads.py::test_importing_petfleet_imports_none_of_the_extras",
+        "test_watching.py::test_importing_petfleet_imports_none_of_the_extras",
     ),
     Mutant(
         "a file written just now is read at each poll",

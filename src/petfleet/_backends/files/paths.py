@@ -20,6 +20,9 @@ def fleet_path(user_id: str, root: str | os.PathLike[str]) -> Path:
     return Path(root, check_user_id(user_id), FLEET_FILE)
 
 
+fleet_path.__module__ = "petfleet"
+
+
 class UserPaths:
     """The paths of one user's files."""
 

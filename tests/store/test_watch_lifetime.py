@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
 from contextlib import aclosing
 
 import anyio
@@ -16,26 +15,15 @@ import trio
 from petfleet import FleetStore, PetFleet
 from petfleet._backends.files.backend import FileBackend
 from petfleet._watch import Watch
-from tests.conftest import pet, refuse_threads, wait_until, watching_threads
+from tests.conftest import pet, refuse_threads, until, wait_until, watching_threads
 from tests.support.children import names
-from tests.support.watching import FOR_EVER, inotify_instances, only_told, shown
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of files nothing is found by looking now and then."""
-    only_told(monkeypatch)
+from tests.support.watching import FOR_EVER, inotify_instances, next_names
 
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks, and so the end of a thread that no one needs any more, come soon."""
+    """Polls come soon, and so does the end of a thread that has nothing to watch."""
     monkeypatch.setattr(FileBackend, "poll_seconds", 0.05)
-
-
-async def in_thread(function: Callable[[], object]) -> None:
-    """Wait for a state beside the event loop."""
-    await anyio.to_thread.run_sync(wait_until, function)
 
 
 async def test_breaking_out_leaves_nothing(store: FleetStore, brief: None) -> None:
@@ -46,14 +34,14 @@ async def test_breaking_out_leaves_nothing(store: FleetStore, brief: None) -> No
             assert fleet == PetFleet("u")
             break
         gc.collect()
-        await in_thread(lambda: not watching_threads() and len(inotify_instances()) == before)
+        await until(lambda: not watching_threads() and len(inotify_instances()) == before)
     assert not store._watching._users
 
 
 async def test_closing_the_store_ends_an_idle_thread_at_once(
     store: FleetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What no one watches any more is not looked after until the next look."""
+    """A thread that has nothing to watch ends before its next poll."""
     monkeypatch.setattr(store._backend, "poll_seconds", FOR_EVER)
     watch = store.watch("u")
     await anext(watch)
@@ -64,19 +52,19 @@ async def test_closing_the_store_ends_an_idle_thread_at_once(
     await store.aclose()
 
 
-async def test_closing_the_store_lets_watches_go_on(store: FleetStore, told: None) -> None:
-    """A store that is closed stays usable, for who watches too."""
+async def test_closing_the_store_lets_watches_go_on(store: FleetStore, without_polling: None) -> None:
+    """A closed store stays usable, by watches too."""
     async with aclosing(store.watch("u")) as watch, store:
-        assert await shown(watch) == []
+        assert await next_names(watch) == []
         await store.aclose()
         await store.add("u", pet("mira"))
-        assert await shown(watch) == ["mira"]
+        assert await next_names(watch) == ["mira"]
 
 
-async def test_closing_a_watch_ends_who_waits_in_it(store: FleetStore, told: None) -> None:
-    """Another task may close it; others on the same user go on."""
+async def test_closing_a_watch_ends_who_waits_in_it(store: FleetStore, without_polling: None) -> None:
+    """Another task may close a watch; the other watches of the same user go on."""
     watch, other = store.watch("u"), store.watch("u")
-    assert await shown(watch) == await shown(other) == []
+    assert await next_names(watch) == await next_names(other) == []
     seen: list[PetFleet] = []
 
     async def consume() -> None:
@@ -86,10 +74,10 @@ async def test_closing_a_watch_ends_who_waits_in_it(store: FleetStore, told: Non
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(consume)
-            await in_thread(lambda: store._watching._users["u"].waiters)
+            await until(lambda: store._watching._users["u"].waiters)
             await watch.aclose()
     await store.add("u", pet("mira"))
-    assert await shown(other) == ["mira"]
+    assert await next_names(other) == ["mira"]
     assert seen == []
     await other.aclose()
     await other.aclose()
@@ -105,21 +93,21 @@ async def test_closing_a_watch_that_never_began(store: FleetStore) -> None:
     assert not watching_threads()
 
 
-async def test_a_cancelled_anext_loses_nothing(store: FleetStore, told: None) -> None:
-    """The next one returns what the cancelled one would have, even if that had been woken already."""
+async def test_a_cancelled_anext_loses_nothing(store: FleetStore, without_polling: None) -> None:
+    """The next call returns the fleet that the cancelled one would have returned, even if that was already woken."""
     async with aclosing(store.watch("u")) as watch:
         await anext(watch)
         watched = store._watching._users["u"]
         for number in range(3):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(anext, watch)
-                await in_thread(lambda: watched.waiters)
+                await until(lambda: watched.waiters)
                 if number:  # woken in the same turn of the loop in which it is cancelled
                     changed_elsewhere(store, number)
                 tasks.cancel_scope.cancel()
             assert not watched.waiters
             if number:
-                assert await shown(watch) == [f"pet{n + 1}" for n in range(number)]
+                assert await next_names(watch) == [f"pet{n + 1}" for n in range(number)]
 
 
 def changed_elsewhere(store: FleetStore, number: int) -> None:
@@ -132,7 +120,7 @@ def changed_elsewhere(store: FleetStore, number: int) -> None:
 
 
 def test_a_task_that_nothing_else_holds_goes_on(store: FleetStore, brief: None) -> None:
-    """The garbage collector does not end who waits."""
+    """The garbage collector does not end a waiting task."""
     seen: list[list[str]] = []
 
     async def consume() -> None:
@@ -141,10 +129,10 @@ def test_a_task_that_nothing_else_holds_goes_on(store: FleetStore, brief: None) 
 
     async def main() -> None:
         asyncio.get_running_loop().call_soon(lambda: asyncio.create_task(consume()) and None)  # held by nothing
-        await in_thread(lambda: seen)
+        await until(lambda: seen)
         gc.collect()
         await store.add("u", pet("mira"))
-        await in_thread(lambda: (gc.collect(), seen[-1] == ["mira"])[1])
+        await until(lambda: (gc.collect(), seen[-1] == ["mira"])[1])
 
     asyncio.run(asyncio.wait_for(main(), 30))
 
@@ -165,22 +153,22 @@ def test_a_loop_that_is_closed_under_a_watch_leaves_nothing(store: FleetStore, b
         return task
 
     task = loop.run_until_complete(main())
-    task._log_destroy_pending = False  # type: ignore[attr-defined] # or asyncio tells of it, and rightly
+    task._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio would rightly warn of it
     loop.close()
     del task
     wait_until(lambda: (gc.collect(), not watching_threads())[1])
 
 
-def test_two_loops_watch_through_one_store(store: FleetStore, told: None) -> None:
+def test_two_loops_watch_through_one_store(store: FleetStore, without_polling: None) -> None:
     """A change is shown in each of them, by the one thread."""
     ready = threading.Barrier(3)
     seen: list[list[str]] = []
 
     async def consume() -> None:
         async with aclosing(store.watch("u")) as watch:
-            assert await shown(watch) == []
+            assert await next_names(watch) == []
             await anyio.to_thread.run_sync(ready.wait)
-            seen.append(await shown(watch))
+            seen.append(await next_names(watch))
 
     threads = [
         threading.Thread(target=lambda: asyncio.run(consume())),
@@ -196,7 +184,9 @@ def test_two_loops_watch_through_one_store(store: FleetStore, told: None) -> Non
     assert seen == [["mira"], ["mira"]]
 
 
-async def test_no_thread_can_be_started(store: FleetStore, monkeypatch: pytest.MonkeyPatch, told: None) -> None:
+async def test_no_thread_can_be_started(
+    store: FleetStore, monkeypatch: pytest.MonkeyPatch, without_polling: None
+) -> None:
     """The call fails with an OSError, and the same watch works once there are threads again."""
     watch = store.watch("u")
     with monkeypatch.context() as patch:
@@ -204,5 +194,5 @@ async def test_no_thread_can_be_started(store: FleetStore, monkeypatch: pytest.M
         with pytest.raises(OSError, match="could not start a thread"):
             await anext(watch)
     assert not store._watching._users
-    assert await shown(watch) == []
+    assert await next_names(watch) == []
     await watch.aclose()

@@ -1,4 +1,4 @@
-"""What the logger `petfleet` says of files: recoveries and long waits as warnings."""
+"""What the logger `petfleet` warns of: recoveries, files that could not be removed, and long waits."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import sys
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 import pytest
 from filelock import FileLock
 
 from petfleet import FleetStore, PetFleet, fleet_path
 from petfleet._backends.files import disk
 from petfleet._util import runtime
-from tests.conftest import Clock, pet
-from tests.store.test_logging import said
+from tests.conftest import Clock, pet, until
+from tests.support.logs import petfleet_records
 
 KILLED_WRITER = """
 import os, signal, sys
@@ -58,14 +57,14 @@ async def test_a_recovery_after_a_killed_writer_is_a_warning(
     names = {entry.name for entry in path.parent.iterdir()}
     (left,) = names - {"fleet.toml", "fleet.toml.lock"}
     assert await store.load("user") == fleet
-    ((logger, level, message),) = said(caplog)
+    ((logger, level, message),) = petfleet_records(caplog)
     assert (logger, level) == ("petfleet", logging.WARNING)
     writer = rf"pid {killed} on {re.escape(socket.gethostname()[:64])} since \d+\.\d+"
     assert re.fullmatch(rf"{re.escape(str(path))}: recovering after {writer} did not finish writing", message)
     assert left not in {entry.name for entry in path.parent.iterdir()}
     caplog.clear()
     assert await store.load("user") == fleet
-    assert said(caplog) == []
+    assert petfleet_records(caplog) == []
 
 
 async def test_what_could_not_be_tidied_up_is_a_warning(
@@ -79,7 +78,7 @@ async def test_what_could_not_be_tidied_up_is_a_warning(
     monkeypatch.setattr(disk, "sweep", sweep)
     fleet = await store.add("user", pet("mira"))
     assert fleet == PetFleet("user", [pet("mira")], "mira")
-    ((logger, level, message),) = said(caplog)
+    ((logger, level, message),) = petfleet_records(caplog)
     assert (logger, level) == ("petfleet", logging.WARNING)
     assert message.startswith("[Errno 13] Permission denied: ")
     assert message.endswith("; left for the next call to tidy up")
@@ -105,14 +104,12 @@ async def test_a_long_wait_for_a_lock_is_a_warning(
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(store.load, "user")
-            while store.statistics().lock_waits == 0:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: store.statistics().lock_waits)
             clock.now += seconds
             held.release()
     finally:
         held.release(force=True)
-    assert [(logger, level) for logger, level, _ in said(caplog)] == [("petfleet", logging.WARNING)] * len(warnings)
-    assert caplog.messages == warnings
+    assert petfleet_records(caplog) == [("petfleet", logging.WARNING, message) for message in warnings]
     counted = store.statistics()
     assert counted.lock_waits == 1
     assert counted.lock_wait_seconds == pytest.approx(seconds)

@@ -1,4 +1,4 @@
-"""Users who were here once leave nothing behind but the bounded memories."""
+"""Users who came once leave nothing in memory except in the bounded caches."""
 
 from __future__ import annotations
 
@@ -67,13 +67,14 @@ anyio.run(main)
 """
 
 
+@pytest.mark.timeout(600)  # for a busy machine
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/statm")
 def test_100_000_users_leave_no_more_than_10_megabytes(quick_directory: Path) -> None:
     """20,000 users touched once leave at most 10 MB, 80,000 more no more than that: the bounded memories are full."""
     command = [sys.executable, "-c", VISITS, str(quick_directory), "300", "20000", "10000", "70000"]
     # Without coverage's hook: what it notes down would count, and it triples the time.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     after_20_000, after_100_000, calls = json.loads(done.stdout)
     assert calls == 100_300

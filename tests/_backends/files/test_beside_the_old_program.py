@@ -29,7 +29,7 @@ async def test_its_rewrite_discards_unknown_keys(store: FleetStore, root: Path) 
 
 
 async def test_what_it_had_written_before_our_last_look_is_kept(store: FleetStore, root: Path) -> None:
-    """Our change is made to what it left, in whatever order the two take turns."""
+    """Our change is applied to what it wrote, in whatever order the two take turns."""
     await store.add("user-alpha", pet("mira"))
     path = fleet_path("user-alpha", root)
     for name in ("nova", "otto"):

@@ -1,4 +1,4 @@
-"""Links, pipes and the like planted where petfleet's files go are neither followed, waited for nor written to."""
+"""Links, pipes and the like in the place of petfleet's files: calls name them, and neither follow nor change them."""
 
 from __future__ import annotations
 
@@ -13,105 +13,86 @@ import pytest
 from petfleet import FleetStore, PetFleet, dumps, fleet_path, loads
 from petfleet._backends.files import disk
 from petfleet._backends.files.backend import FileBackend
-from tests._backends.files.test_bad_files import dangling_link_at, directory_at, link_at, socket_at
 from tests.conftest import pet
-from tests.support.bad_texts import refuse
+from tests.support.bad_texts import HEAD, refuse
 from tests.support.commits import add, commit, leave_dead_writer, load
-from tests.support.store_calls import ALL, CAREFUL, LOCKED, OVERWRITE, entries
-from tests.torture import means
+from tests.support.irregular import IRREGULAR, MAKERS, contents, make_directory
+from tests.support.store_calls import ALL, CAREFUL, LOCKED, OVERWRITE, entries, put
 
 PLANTED = "0011223344556677"
 TEXT = dumps(PetFleet("user", [pet("mira")], "mira"))
+ANOTHER_USER = "A user's directory must not be a symbolic link"
+each_kind = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
-def link_to_a_directory_at(path: Path) -> None:
-    """Make a link to a directory elsewhere."""
-    path.parent.parent.with_name("elsewhere").mkdir(exist_ok=True)
-    path.symlink_to(path.parent.parent.with_name("elsewhere"))
-
-
-def link_inside_at(path: Path) -> None:
-    """Make a link to a file of the user's own."""
-    path.with_name("own.toml").write_text(TEXT)
-    path.symlink_to("own.toml")
-
-
-def loop_at(path: Path) -> None:
-    """Make a link to itself."""
-    path.symlink_to(path.name)
-
-
-def device_at(path: Path) -> None:
-    """Make a device of its own that is as endless as /dev/zero."""
-    means.need("linux", "root")
-    try:
-        os.mknod(path, 0o600 | 0o020000, os.makedev(1, 5))
-    except PermissionError:
-        pytest.skip("not even root may make a device here")
-
-
-LINK = "a regular file, not a symbolic link"
-OTHERS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "link to a directory": (link_to_a_directory_at, LINK),
-    "link to one's own file": (link_inside_at, LINK),
-    "loop": (loop_at, LINK),
-    "device": (device_at, "a regular file, not a device or socket"),
-}
-ANYTHING: dict[str, Callable[[Path], None]] = {
-    **{name: make for name, (make, _) in OTHERS.items()},
-    "link": link_at,
-    "dangling link": dangling_link_at,
-    "pipe": os.mkfifo,
-    "socket": socket_at,
-}
-
-
-def outside(directory: Path) -> dict[str, bytes | None]:
-    """Return what there is in a directory, with the content of files; links are not followed."""
-    found: dict[str, bytes | None] = {}
-    for path in sorted(directory.rglob("*")):
-        found[str(path)] = path.read_bytes() if path.is_file() and not path.is_symlink() else None
-    return found
+@pytest.mark.parametrize("size", [2**24 + 1, 2**40], ids=["a byte", "far"])
+async def test_a_file_that_is_too_large_is_reported(store: FleetStore, root: Path, size: int) -> None:
+    """More than 16 MiB is not even read, and stays as it is."""
+    path = put(root, HEAD)
+    os.truncate(path, size)
+    before = path.stat()
+    await refuse(CAREFUL, store, path, f"at most 16777216 bytes, not {size}")
+    after = path.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, size, before.st_mtime_ns)
 
 
 @pytest.mark.parametrize("name", ["fleet.toml", "fleet.toml.lock"])
-@pytest.mark.parametrize(("make", "expected"), OTHERS.values(), ids=OTHERS)
-async def test_more_that_is_no_file(
+@pytest.mark.parametrize(("make", "expected"), IRREGULAR.values(), ids=IRREGULAR)
+async def test_what_is_no_regular_file_is_reported(
     store: FleetStore, root: Path, name: str, make: Callable[[Path], None], expected: str
 ) -> None:
-    """Every call says what stands there, waits for nobody and leaves it, and what it points to, alone."""
-    path = fleet_path("user", root)
-    path.parent.mkdir(parents=True)
-    path.write_text(TEXT)
-    planted = path.with_name(name)
-    planted.unlink(missing_ok=True)
-    make(planted)
-    before = (planted.lstat(), outside(root.parent))
-    calls = ALL if name == "fleet.toml" else {"save overwrite": OVERWRITE, **LOCKED}
-    await refuse(calls, store, planted, expected)
-    after = (planted.lstat(), outside(root.parent))
-    assert (after[0].st_ino, after[0].st_mode) == (before[0].st_ino, before[0].st_mode)
-    after[1].pop(f"{path}.lock", None)
-    before[1].pop(f"{path}.lock", None)
-    assert after[1] == before[1]
+    """Every call that needs it says what is there, waits for nothing, and changes neither it nor a link's target."""
+    path = put(root, TEXT.encode())
+    irregular = path.with_name(name)
+    irregular.unlink(missing_ok=True)
+    make(irregular)
+    status, before = irregular.lstat(), contents(root.parent)
+    await refuse(ALL if name == "fleet.toml" else {"save overwrite": OVERWRITE, **LOCKED}, store, irregular, expected)
+    assert (irregular.lstat().st_ino, irregular.lstat().st_mode) == (status.st_ino, status.st_mode)
+    after = contents(root.parent)
+    for found in (before, after):
+        found.pop(f"{path}.lock", None)
+    assert after == before
+    if name == "fleet.toml.lock":
+        assert await store.peek("user") == PetFleet("user", [pet("mira")], "mira")
 
 
-@pytest.mark.parametrize("make", [*ANYTHING.values(), directory_at], ids=[*ANYTHING, "directory"])
+@pytest.mark.parametrize("place", ["root", "root/user"])
+async def test_a_file_where_a_directory_should_be(tmp_path: Path, place: str) -> None:
+    """The system's own error names it, and the file stays."""
+    in_the_way = tmp_path / place
+    in_the_way.parent.mkdir(exist_ok=True)
+    in_the_way.write_bytes(b"something else")
+    store = FleetStore(tmp_path / "root")
+    for name, call in ALL.items():
+        with pytest.raises(NotADirectoryError) as caught:
+            await call(store, "user")
+        assert str(caught.value.filename).startswith(str(in_the_way)), name
+    assert in_the_way.read_bytes() == b"something else"
+    if place == "root":
+        with pytest.raises(NotADirectoryError):
+            assert [user_id async for user_id in store.users()]
+
+
+# --- temporary files -------------------------------------------------------------------------------------------------
+
+
+@each_kind
 async def test_a_temporary_name_that_is_taken(
     store: FleetStore, root: Path, make: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever guesses the name gets nothing written to where it leads; the call fails, the next one does not."""
+    """Even to a guessed name nothing is written where a link leads; the call fails, and the next one does not."""
     fleet = await store.save(PetFleet("user", [pet("mira")], "mira"))
     path = fleet_path("user", root)
     planted = path.with_name(f".fleet.toml.{PLANTED}.tmp")
     make(planted)
-    before = outside(root.parent)
+    before = contents(root.parent)
     with monkeypatch.context() as patch:
         patch.setattr(secrets, "token_hex", lambda size: PLANTED)
         with pytest.raises(FileExistsError) as caught:
             await store.add("user", pet("nova"))
     assert caught.value.filename == str(planted)
-    after = outside(root.parent)
+    after = contents(root.parent)
     for found in (before, after):
         found.pop(str(planted), None)
         found.pop(f"{path}.lock")
@@ -120,7 +101,7 @@ async def test_a_temporary_name_that_is_taken(
     assert loads(path.read_bytes()) == fleet.with_pet(pet("nova"))
 
 
-@pytest.mark.parametrize("make", [*ANYTHING.values(), directory_at], ids=[*ANYTHING, "directory"])
+@each_kind
 def test_what_is_planted_at_temporary_names_does_not_stop_a_recovery(
     backend: FileBackend, path: Path, make: Callable[[Path], None]
 ) -> None:
@@ -129,19 +110,19 @@ def test_what_is_planted_at_temporary_names_does_not_stop_a_recovery(
     leave_dead_writer(path)
     planted = path.with_name(f".fleet.toml.{PLANTED[::-1]}.tmp")
     make(planted)
-    before = outside(path.parent.parent.parent)
+    before = contents(path.parent.parent.parent)
     fleet = commit(backend, load)
     assert fleet is not None
     assert fleet.get("mira") is not None
-    assert planted.is_dir() == (make is directory_at)
+    assert planted.is_dir() == (make is make_directory)
     assert not path.with_name(".fleet.toml.00112233445566aa.tmp").exists()
-    after = outside(path.parent.parent.parent)
+    after = contents(path.parent.parent.parent)
     assert {name: after.get(name) for name in before if ".fleet.toml" not in name and not name.endswith(".lock")} == {
         name: data for name, data in before.items() if ".fleet.toml" not in name and not name.endswith(".lock")
     }
 
 
-LINKED = "A user's directory must not be a symbolic link"
+# --- directories -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere", "user", "root/other"])
@@ -151,13 +132,13 @@ async def test_a_link_in_the_place_of_a_user_directory(store: FleetStore, root: 
     (root.parent / "elsewhere").mkdir()
     (root.parent / "elsewhere" / "fleet.toml").write_text(TEXT)
     (root / "user").symlink_to("user" if target == "user" else root.parent / target.replace("root", root.name))
-    before = outside(root.parent)
+    before = contents(root.parent)
     for name, call in ALL.items():
-        with pytest.raises(OSError, match=LINKED) as caught:
+        with pytest.raises(OSError, match=ANOTHER_USER) as caught:
             await call(store, "user")
         assert (caught.value.errno, caught.value.filename) == (errno.ELOOP, str(root / "user")), name
     assert [user_id async for user_id in store.users()] == []
-    assert outside(root.parent) == before
+    assert contents(root.parent) == before
 
 
 @pytest.mark.parametrize("link", ["root", "above"])
@@ -181,13 +162,13 @@ async def test_a_link_in_the_place_of_the_root_or_above_it(tmp_path: Path, link:
     assert set(entries(there) or ()) == found
 
 
-def test_the_harness_can_fail(backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the look for links taken out, a link in the place of a user's directory is followed."""
+def test_these_tests_can_fail(backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the check for links, a link in the place of a user's directory is followed."""
     elsewhere = path.parent.parent.with_name("elsewhere")
     elsewhere.mkdir()
     path.parent.parent.mkdir()
     path.parent.symlink_to(elsewhere)
-    with pytest.raises(OSError, match=LINKED):
+    with pytest.raises(OSError, match=ANOTHER_USER):
         commit(backend, add("mira"))
     monkeypatch.setattr(disk, "refuse_link", lambda path: None)
     commit(backend, add("mira"))
