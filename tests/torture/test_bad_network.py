@@ -9,12 +9,12 @@ from typing import Any
 import anyio
 import pytest
 
-from petfleet import FleetStore, PetFleet, UnconfirmedCommitError
+from petfleet import FleetStore, ObjectBackend, PetFleet, UnconfirmedCommitError
 from tests.conftest import BACKENDS, pet, wait_until
 from tests.support import proxy
-from tests.support.backends import ObjectHome
-from tests.support.proxy import Held, Proxy
-from tests.support.seaweedfs import Weed
+from tests.support.backends import ObjectStorage
+from tests.support.proxy import HeldRequest, Proxy
+from tests.support.seaweedfs import SeaweedFS
 from tests.torture.object_processes import names
 
 BEFORE = PetFleet("u", [pet("mira"), pet("nova")], "mira")
@@ -31,26 +31,26 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def network(weed: Weed) -> Iterator[Proxy]:
+def network(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
     """The proxy between the store and gateway 0."""
-    with Proxy(weed.endpoints[0]) as between:
+    with Proxy(seaweedfs.endpoints[0]) as between:
         yield between
 
 
 @pytest.fixture
-def through(network: Proxy, object_home: ObjectHome) -> Callable[..., FleetStore]:
+def through(network: Proxy, object_storage: ObjectStorage) -> Callable[..., FleetStore]:
     """A function that makes stores behind that network."""
 
     def make(*, lock_timeout: float = 60, **options: Any) -> FleetStore:
-        return FleetStore(object_home.backend(endpoint=network.endpoint, **options), lock_timeout=lock_timeout)
+        return FleetStore(object_storage.backend(endpoint=network.endpoint, **options), lock_timeout=lock_timeout)
 
     return make
 
 
 @pytest.fixture
-def other(object_home: ObjectHome) -> FleetStore:
+def other(object_storage: ObjectStorage) -> FleetStore:
     """Someone else's store, through gateway 1 and a good network."""
-    return FleetStore(object_home.backend(1))
+    return FleetStore(object_storage.backend(1))
 
 
 def _accepted(network: Proxy) -> int:
@@ -125,7 +125,7 @@ async def test_a_lost_answer_is_found_below_the_commits_of_others(
 ) -> None:
     """Others have changed the fleet before the outcome is looked up: the change is not done once more."""
     before, call, after = CHANGES[name]
-    store, looking = through(), Held()
+    store, looking = through(), HeldRequest()
     if before is not None:
         await store.save(before)
     else:
@@ -146,10 +146,10 @@ async def test_a_lost_answer_is_found_below_the_commits_of_others(
 
 
 async def test_a_lost_answer_is_found_below_the_commits_of_another_store_of_the_same_backend(
-    network: Proxy, object_home: ObjectHome
+    network: Proxy, object_storage: ObjectStorage
 ) -> None:
     """Of two stores that share a backend, one commits after the other: each finds what it has done itself."""
-    backend, looking = object_home.backend(endpoint=network.endpoint), Held()
+    backend, looking = object_storage.backend(endpoint=network.endpoint), HeldRequest()
     store, sharing = FleetStore(backend), FleetStore(backend)
     await store.save(BEFORE)
     network.forget()
@@ -178,7 +178,7 @@ async def test_a_put_that_arrives_late_is_refused(
 ) -> None:
     """A put that was given up and done again changes nothing when it is delivered at last."""
     before, call, after = CHANGES[name]
-    store, late = through(client_options=_IMPATIENT), Held()
+    store, late = through(client_options=_IMPATIENT), HeldRequest()
     if before is not None:
         await store.save(before)
     network.forget()
@@ -194,7 +194,7 @@ async def test_a_put_that_arrives_after_the_commits_of_others_is_refused(
     network: Proxy, through: Callable[..., FleetStore], other: FleetStore
 ) -> None:
     """Others went on while a put was under way: it is done again on what is there now, and refused when delivered."""
-    store, late = through(client_options=_IMPATIENT), Held()
+    store, late = through(client_options=_IMPATIENT), HeldRequest()
     await store.save(BEFORE)
     network.forget()
     network.on(late, "PUT")
@@ -211,7 +211,7 @@ async def test_a_put_that_arrives_after_it_was_looked_up_is_found(
     network: Proxy, through: Callable[..., FleetStore], other: FleetStore
 ) -> None:
     """The look found nothing, and only then the put was carried out: the second try is refused, and seen to be done."""
-    store, late, looked = through(client_options=_IMPATIENT), Held(), Held(forwards=True)
+    store, late, looked = through(client_options=_IMPATIENT), HeldRequest(), HeldRequest(forwards=True)
     await store.save(BEFORE)
     network.forget()
     network.on(late, "PUT")
@@ -234,19 +234,21 @@ async def test_a_put_that_arrives_after_it_was_looked_up_is_found(
     ],
 )
 async def test_what_cannot_be_looked_up_is_unconfirmed(
+    monkeypatch: pytest.MonkeyPatch,
     network: Proxy,
     through: Callable[..., FleetStore],
     other: FleetStore,
-    object_home: ObjectHome,
+    object_storage: ObjectStorage,
     behaviour: proxy.Behaviour,
     after: list[str],
 ) -> None:
     """No put is answered and nothing can be read until the time is over: the error says so, and the store goes on."""
+    monkeypatch.setattr(ObjectBackend, "_settle_seconds", 0.1)
     store = through(lock_timeout=1, retry_config=_NO_RETRIES)
     await store.save(BEFORE)
     network.on(behaviour, "PUT", times=None)
     network.on(proxy.cut, "GET", times=None)
-    with pytest.raises(UnconfirmedCommitError, match=object_home.where("u")):
+    with pytest.raises(UnconfirmedCommitError, match=object_storage.where("u")):
         await store.add("u", pet("kira"))
     network.pass_all()
     assert names(await other.load("u")) == after
@@ -254,7 +256,7 @@ async def test_what_cannot_be_looked_up_is_unconfirmed(
 
 
 async def test_a_fleet_that_cannot_be_read_is_not_an_empty_one(
-    network: Proxy, through: Callable[..., FleetStore], other: FleetStore, object_home: ObjectHome
+    network: Proxy, through: Callable[..., FleetStore], other: FleetStore, object_storage: ObjectStorage
 ) -> None:
     """Where nothing can be read, calls fail with the object's URL, and put nothing."""
     await other.save(BEFORE)
@@ -267,9 +269,9 @@ async def test_a_fleet_that_cannot_be_read_is_not_an_empty_one(
         lambda store: store.delete("u"),
     ]
     for call in calls:
-        with pytest.raises(OSError, match=object_home.where("u")):
+        with pytest.raises(OSError, match=object_storage.where("u")):
             await call(store)
-    with pytest.raises(OSError, match=object_home.url):
+    with pytest.raises(OSError, match=object_storage.url):
         [user_id async for user_id in store.users()]
     assert network.requests("PUT") == []
     network.pass_all()
@@ -294,7 +296,7 @@ async def test_a_call_that_is_cancelled_in_its_put_happens_whole(
     network: Proxy, through: Callable[..., FleetStore], other: FleetStore
 ) -> None:
     """Cancelled while its put is under way, it disturbs no one else, and is there when the put has come through."""
-    store, slow = through(), Held()
+    store, slow = through(), HeldRequest()
     await store.save(BEFORE)
     network.on(slow, "PUT")
     async with anyio.create_task_group() as tasks:
