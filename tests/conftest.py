@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import gc
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -43,6 +44,10 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("petfleet")
+
+# Some tests press Ctrl-C in their children, who would inherit that a script has started all of this with `&`.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SECONDS = float(os.environ.get(LAST_RESORT, "60"))
 
