@@ -356,3 +356,23 @@ def test_a_file_that_was_read_just_after_its_last_change_is_read_again_however_l
     monkeypatch.setattr(disk, "_same", lambda one, other: True)  # the time stood still
     clock.now += 100
     assert not disk.unchanged(str(path), stored)
+
+
+@pytest.mark.parametrize(
+    ("euid", "owner", "given"),
+    [(0, (1000, 2000), [(7, 1000, 2000)]), (0, (0, 0), []), (1000, (1000, 2000), [])],
+    ids=["of an account", "of root itself", "not made by root"],
+)
+def test_what_root_has_made_is_given_to_the_owner(
+    euid: int, owner: tuple[int, int], given: list[tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried without root's rights; test_owners.py tries it with them."""
+    chowned: list[tuple[int, int, int]] = []
+
+    def chown(target: int, uid: int, gid: int, *, follow_symlinks: bool) -> None:
+        assert follow_symlinks  # the target is a descriptor
+        chowned.append((target, uid, gid))
+
+    monkeypatch.setattr(disk, "os", os_with(geteuid=lambda: euid, chown=chown))
+    disk.match_owner(7, os.stat_result((0o40700, 1, 1, 1, *owner, 0, 0, 0, 0)))
+    assert chowned == given
