@@ -175,7 +175,7 @@ class SeaweedFS:
             pass  # all of them have ended
         process.communicate()
         for port in (self._grpc[number], *(self._server_ports if number == 0 else ())):
-            for leftover in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):  # no option changes their directory
+            for leftover in _sockets(port):
                 leftover.unlink()
 
     def _further(self, gateway: int) -> int:
@@ -227,6 +227,11 @@ def program() -> str:
     return found
 
 
+def _sockets(port: int) -> list[Path]:
+    """Return the sockets that a server makes beside its gRPC ports; no option changes their directory."""
+    return list(Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"))
+
+
 def _free_ports(count: int) -> list[int]:
     """Return ports on which nothing listens now."""
     found: list[int] = []
@@ -237,6 +242,9 @@ def _free_ports(count: int) -> list[int]:
                 tried.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        # Where one was killed together with its starter, its sockets are left, perhaps another account's.
+        if _sockets(port):
+            continue
         found.append(port)
         if len(found) == count:
             break

@@ -76,6 +76,15 @@ def test_a_server_that_takes_no_put_is_told(directory: Path, monkeypatch: pytest
     assert server._running == {}
 
 
+def test_ports_with_sockets_of_a_killed_server_are_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The sockets may be those of another account, which this one can neither use nor remove."""
+    few = seaweedfs._PORTS[:200]
+    left = seaweedfs._free_ports(3)[0]
+    monkeypatch.setattr(seaweedfs, "_PORTS", [*few, left])
+    monkeypatch.setattr(seaweedfs, "_sockets", lambda port: [tmp_path] if port == left else [])
+    assert left not in seaweedfs._free_ports(201)
+
+
 def test_a_server_goes_with_its_starter() -> None:
     """When the process that started it has ended, without a word, the server is killed."""
     command = ["sh", "-c", seaweedfs._WHILE_WE_LIVE, "sh", "sleep", "60"]
