@@ -240,7 +240,7 @@ JUNK = {
     "pairs of apostrophes in a triple": "x = '''" + "''a" * LONG,
     "backslashes": 'x = "' + "\\" * LONG,
     "one backslash at the end": 'x = """\\',
-    "texts that never end": 'x = "\n' * LONG,
+    "texts that never end": 'x = "\n' * (LONG // 4),
     "multi-line texts that never end": "x = '''a" + "'' '" * LONG,
     "number signs": "#" * LONG + '\n"',
     "closing brackets": "]" * LONG,

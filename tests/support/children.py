@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Final
 
 import filelock
-import trio
-import trio.testing
 
 from petfleet import FleetStore, PetFleet, PetHandle
 from tests.support.backends import storage_at
@@ -148,6 +146,8 @@ def _end_with_asyncio_run(store: FleetStore, held: HeldCall) -> None:
 
 
 def _end_with_trio_run(store: FleetStore, held: HeldCall) -> None:
+    import trio.testing  # not above: it costs as much as all else that a child imports
+
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             for name in CHANGES:
