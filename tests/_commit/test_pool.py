@@ -181,7 +181,7 @@ class Job:
     """An object that can be collected."""
 
 
-def test_an_idle_thread_keeps_nojob_alive() -> None:
+def test_an_idle_thread_keeps_no_job_alive() -> None:
     """Neither the last job nor the pool; when the pool is gone, the thread ends."""
     threads: list[threading.Thread] = []
 

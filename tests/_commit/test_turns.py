@@ -140,3 +140,24 @@ async def test_only_a_commit_that_wrote_tells_how_slow_the_disk_is(monkeypatch: 
     await load(store, "u")
     await store.aclose()
     assert judged == [(3.0, 1.5)]
+
+
+async def test_a_close_right_after_a_call_ends_the_thread_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the thread has just woken the task, and is not idle yet."""
+    gate, threads = Gate(), list[threading.Thread]()
+    run = gate.after(GroupCommit._run)
+
+    def noted(store: GroupCommit, queue: UserQueue) -> float:
+        threads.append(threading.current_thread())
+        took: float = run(store, queue)
+        return took
+
+    monkeypatch.setattr(GroupCommit, "_run", noted)
+    store = GroupCommit(FakeBackend(), 3600, 1)
+    await load(store, "u")
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.aclose)
+        await anyio.wait_all_tasks_blocked()
+        gate.open()
+    (thread,) = threads
+    assert not thread.is_alive()

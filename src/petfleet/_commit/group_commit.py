@@ -91,7 +91,7 @@ class GroupCommit:
         """Wait for the calls made before, except those that wait for other processes, and end the threads."""
         with self.mutex:
             before = [(q, call) for q in self._queues.values() for call in (*q.taken, *q.waiting)]
-        if before or self.workers.idle or self.peeks.idle:
+        if before or self.workers.is_used() or self.peeks.is_used():
             await anyio.to_thread.run_sync(self._close, before, abandon_on_cancel=True)
 
     def statistics(self) -> FleetStoreStatistics:

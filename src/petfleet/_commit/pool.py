@@ -75,6 +75,11 @@ class Pool(Generic[T]):
             with self._lock:
                 self._busy.add(self._mine.ticket)
 
+    def is_used(self) -> bool:
+        """Return whether there is any thread, idle or not, except those that have released their slots."""
+        with self._lock:
+            return bool(self.idle or self._busy)
+
     def end_idle(self) -> None:
         """Wait for the running jobs, and end threads that have nothing to do, until the next submit."""
         with self._lock:

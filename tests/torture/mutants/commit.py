@@ -239,6 +239,13 @@ MUTANTS: Final = (
         "_commit/test_turns.py::test_an_interrupted_call_never_happens_and_leaves_its_user_free",
     ),
     Mutant(
+        "a close ends a thread that is about to be idle",
+        "_commit/pool.py",
+        "            return bool(self.idle or self._busy)\n",
+        "            return bool(self.idle)\n",
+        "_commit/test_turns.py::test_a_close_right_after_a_call_ends_the_thread_too",
+    ),
+    Mutant(
         "a forked store starts clean",
         "_commit/group_commit.py",
         "        start_clean_in_child(self)\n",
