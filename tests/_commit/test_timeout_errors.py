@@ -8,13 +8,10 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import filelock
 import pytest
 
 from petfleet import FleetStore, LockTimeoutError, PetFleet
@@ -38,13 +35,6 @@ if os.fork() == 0:
     print("held", flush=True)
     sys.stdin.read()
 """
-
-
-@contextmanager
-def held_elsewhere(root: Path, user: str = "user") -> Iterator[None]:
-    """Hold that user's lock as a stranger would."""
-    with filelock.FileLock(root / user / "fleet.toml.lock"):
-        yield
 
 
 @pytest.mark.parametrize("lock_timeout", [0, SHORT])

@@ -8,15 +8,12 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import anyio
 import anyio.to_thread
-import filelock
 import pytest
 
 from petfleet import FleetStore, LockTimeoutError
@@ -27,28 +24,11 @@ from tests.conftest import pet, until, wait_until
 from tests.support.children import names, program
 from tests.support.deadlines import SHORT, time_is_up_when
 from tests.support.fake_backend import FakeBackend, FakeCommit, load
+from tests.support.file_storage import FileStorage
 from tests.support.gate import Gate
 from tests.support.points import HeldCall, waits_for
 
 pytestmark = pytest.mark.anyio
-
-# Takes a lock, leaves it to a child, and ends.
-LEAVES = """
-import fcntl, os, sys
-fd = os.open(sys.argv[1], os.O_RDWR)
-fcntl.flock(fd, fcntl.LOCK_EX)
-if os.fork() == 0:
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextmanager
-def held_elsewhere(root: Path, user: str = "user") -> Iterator[None]:
-    """Hold that user's lock as a stranger would."""
-    with filelock.FileLock(root / user / "fleet.toml.lock"):
-        yield
-
 
 # --- when a call gives up
 
@@ -123,7 +103,7 @@ async def test_a_call_fails_by_its_own_deadline_while_others_still_wait(
     """A call gets its LockTimeoutError although another one may wait longer for the same lock."""
     store = FleetStore(root, lock_timeout=3600)
     await store.add("user", pet("first"))
-    with held_elsewhere(root):
+    with FileStorage(root).busy():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.add, "user", pet("patient"))
             await until(partial(waits_for, store, 1))
@@ -200,7 +180,7 @@ async def test_an_error_of_the_lock_call_reaches_a_waiting_call(root: Path, monk
     def broken(fd: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    with held_elsewhere(root):
+    with FileStorage(root).busy():
         monkeypatch.setattr("petfleet._backends.files.lock.fcntl", mock.Mock(flock=broken, LOCK_EX=fcntl.LOCK_EX))
         with pytest.raises(OSError, match="No locks") as caught:
             await store.add("user", pet("second"))
@@ -234,7 +214,7 @@ def test_threads_that_wait_in_the_kernel_hold_up_no_end(root: Path) -> None:
     path = root / "user" / "fleet.toml.lock"
     path.parent.mkdir(parents=True)
     path.touch()
-    with held_elsewhere(root):
+    with FileStorage(root).busy():
         ended = subprocess.run(
             [sys.executable, "-c", script, str(root)], capture_output=True, text=True, timeout=60, check=False
         )

@@ -6,8 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
@@ -17,23 +15,6 @@ from petfleet._backends.files import lock
 from petfleet._backends.protocol import Holder
 
 pytestmark = pytest.mark.anyio
-
-# Takes a lock, leaves it to a child, and ends.
-LEAVES = """
-import fcntl, os, sys
-fd = os.open(sys.argv[1], os.O_RDWR)
-fcntl.flock(fd, fcntl.LOCK_EX)
-if os.fork() == 0:
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextmanager
-def held_elsewhere(root: Path, user: str = "user") -> Iterator[None]:
-    """Hold that user's lock as a stranger would."""
-    with filelock.FileLock(root / user / "fleet.toml.lock"):
-        yield
 
 
 def test_where_the_kernel_lists_no_locks_the_last_writer_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +41,7 @@ def test_a_holder_is_found_where_the_kernel_lists_another_device(
     path.touch()
     listed = tmp_path / "locks"
     monkeypatch.setattr(lock, "_KERNEL_LOCKS", str(listed))
-    with held_elsewhere(root), subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+    with filelock.FileLock(path), subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         line = "{}: FLOCK  ADVISORY  WRITE {} 00:2a:{} 0 EOF\n"
         inode = path.stat().st_ino
         listed.write_text(line.format(1, other.pid, inode) + line.format(2, os.getpid(), inode))
